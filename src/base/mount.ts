@@ -1,0 +1,21 @@
+/**
+ * A mount as a value: a driver describes, `host/` mounts. A layer's view is a sequence of steps, applied in order on
+ * one target directory and undone in reverse, so that a driver that needs several mounts (or a loop device, or a
+ * helper process) fits the same contract.
+ */
+
+export type MountStep =
+  /** `source` seen at the target. `readonly` remounts it so. */
+  | { readonly kind: "bind"; readonly source: string; readonly readonly: boolean; readonly recursive?: boolean }
+  /** overlayfs. `lower` from the topmost down; without `upper` the view is read-only. */
+  | {
+      readonly kind: "overlay";
+      readonly lower: readonly string[];
+      readonly upper?: string;
+      readonly work?: string;
+      readonly options?: readonly string[];
+    }
+  /** Any filesystem by mount(2): `type`, `source`, comma-separable `options` (flags such as `ro` among them). */
+  | { readonly kind: "filesystem"; readonly type: string; readonly source: string; readonly options: readonly string[] };
+
+export type Mounts = readonly MountStep[];

@@ -1,0 +1,97 @@
+/**
+ * The contract of the layer store: content-addressed read-only layers and containers' writable layers over one storage
+ * driver. A layer is known by its chain ID and means what its tars say when applied in order, whatever the driver.
+ *
+ * States: `staging` (intent recorded, may be half-made) -> `ready` (durable, every byte verified) -> `removing`.
+ * Start-up removes what is not ready, both ways: records without data and data without records.
+ * References are rows, not counters: a layer stays while an owner or a child layer names it.
+ */
+import type { ChainId, DiffId } from "../base/digest.ts";
+import type { Statement } from "../metadata/database.ts";
+import type { ChangesDirectory } from "../storage-driver/driver.ts";
+
+export type LayerInfo = {
+  readonly chainId: ChainId;
+  readonly diffId: DiffId;
+  readonly parent: ChainId | undefined;
+  /** Bytes of the regular files that the layer adds (each inode once): what `docker history` shows. */
+  readonly size: number;
+  /** Bytes of its tar. */
+  readonly tarSize: number;
+};
+
+/** What a change of a container's filesystem is, with Docker's numbers (`GET /containers/{id}/changes`). */
+export const changeKind = { modified: 0, added: 1, deleted: 2 } as const;
+export type ChangeKind = (typeof changeKind)[keyof typeof changeKind];
+export type Change = { readonly path: string; readonly kind: ChangeKind };
+
+/** A layer that is registered but not yet acknowledged: `publish` makes it so together with other statements. */
+export type PendingLayer = LayerInfo & {
+  /** True when the layer existed already and nothing was unpacked. */
+  readonly existed: boolean;
+};
+
+export type RegisterOptions = {
+  /** Refused with data_loss when the tar's digest differs. */
+  readonly expected?: DiffId;
+  readonly signal?: AbortSignal;
+};
+
+/** A directory where a filesystem is mounted until it is disposed. */
+export type MountedTree = AsyncDisposable & { readonly path: string };
+
+export interface LayerStore extends AsyncDisposable {
+  /**
+   * Unpacks an uncompressed layer tar over `parent`, hashing as it goes. Durable only after {@link publish}; until then the
+   * store holds a lease on it (disposed by `publish` or `abandon`), so that nothing collects it. The same chain being
+   * registered twice at once is unpacked once.
+   */
+  register(parent: ChainId | undefined, tar: AsyncIterable<Uint8Array>, options?: RegisterOptions): Promise<PendingLayer>;
+  /** Makes pending layers durable (one sync) and, in one transaction, ready, together with `statements` (an image's record and its references). */
+  publish(layers: readonly PendingLayer[], statements: readonly Statement[]): Promise<void>;
+  /** Gives up pending layers of a failed operation; layers that others use stay. */
+  abandon(layers: readonly PendingLayer[]): Promise<void>;
+
+  find(chainId: ChainId): LayerInfo | undefined;
+  /** The layers of a chain, lowest first. Throws not_found. */
+  chain(top: ChainId): readonly LayerInfo[];
+  list(): readonly LayerInfo[];
+  /** Statements that let `owner` ("image:<id>", "container:<id>") hold or release a chain; run them inside the owner's own transaction. */
+  holdStatements(owner: string, top: ChainId): readonly Statement[];
+  releaseStatements(owner: string): readonly Statement[];
+  /** Removes every layer that no owner, lease or child holds; called after a release. Returns the layers that went. */
+  collect(): Promise<readonly LayerInfo[]>;
+  /** The layer's tar, bit for bit as it was registered (its digest is the diff ID, verified while streaming). */
+  tar(chainId: ChainId): AsyncIterable<Uint8Array>;
+  /** A read-only view of a layer's whole tree. */
+  mountLayer(chainId: ChainId): Promise<MountedTree>;
+
+  /** Makes a container's writable layer (and its image's init layer, once). `top` undefined: an empty root. */
+  createWritable(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void>;
+  /** Mounts the writable layer and returns where. Mounting twice gives the same path, counted by `holder`. Survives a daemon restart: the same call finds the mount again. */
+  mountWritable(id: string, holder: string): Promise<string>;
+  /** Gives a holder's use back; the last one unmounts. Unknown holder: nothing. */
+  unmountWritable(id: string, holder: string): Promise<void>;
+  /** Record goes first (inside `statements`' transaction), then the data. Idempotent. */
+  removeWritable(id: string, statements: readonly Statement[]): Promise<void>;
+  /** Bytes that the container added or changed. Exact as of the call: walks in a worker while mounted, recorded figure otherwise. */
+  writableSize(id: string): Promise<number>;
+  /** Changes against the image, sorted by path; what the engine itself put there is not among them. */
+  changes(id: string): Promise<readonly Change[]>;
+  /** The changes as a layer tar (OCI whiteouts), for commit. */
+  changesTar(id: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /** Where the driver can say it without comparing: the directory of changes. */
+  changesDirectory(id: string): ChangesDirectory | undefined;
+  /** `GraphDriver.Data` of a writable layer, or of an image's top layer. */
+  describeWritable(id: string): Readonly<Record<string, string>>;
+  describeLayer(chainId: ChainId): Readonly<Record<string, string>>;
+  readonly driverName: string;
+  driverStatus(): Promise<readonly (readonly [string, string])[]>;
+}
+
+export type WritableOptions = {
+  /** `--storage-opt` of the container. */
+  readonly storageOptions: Readonly<Record<string, string>>;
+  /** Joined to the transaction that makes the writable layer ready: the container's own record. */
+  readonly statements: readonly Statement[];
+};

@@ -1,0 +1,81 @@
+/**
+ * The contract of a storage driver. A driver keeps trees of files under opaque ids and describes how to see them; it
+ * knows nothing of images, digests, tars, parents' states or counts: those live in `layer/`, which hands in the whole
+ * chain below with every call, so that a driver keeps no record of its own that could be lost or disagree.
+ *
+ * Words: a *layer* is a tree fixed by `commit`; a *writable* is a container's thin layer; *parents* are layer ids from
+ * the direct parent down to the lowest; a *stage* is a layer that is being filled.
+ *
+ * Life of an id: `stage` -> filled through its mounts -> `commit` | `remove`; `createWritable` -> used -> `remove`.
+ * No call holds a mount: `mounts` only describes. Every call is idempotent where it says so. Durability is the
+ * caller's: it records the intent before `stage`/`createWritable`, and calls `syncfs` on `home` before it records ready.
+ */
+import type { Mounts } from "../base/mount.ts";
+
+/** One layer and what is below it, from the direct parent down. */
+export type LayerRef = { readonly id: string; readonly parents: readonly string[] };
+
+/** Declared differences between drivers; nobody asks a driver's name to decide anything. */
+export type Traits = {
+  /** `diff`: a layer holds only what it changes; `whole`: a layer holds the full tree. */
+  readonly keeps: "diff" | "whole";
+  /** How many layers may stand under a writable one. */
+  readonly maxParents: number;
+  /** Trees made from a parent share unchanged blocks with it, so a child costs what it changes. */
+  readonly sharesBlocks: boolean;
+  /** Names of the `--storage-opt` keys that a container may give ("size"). */
+  readonly containerOptions: readonly string[];
+};
+
+/** How a stage is filled. A tree is mounted by the caller and filled as an ordinary directory. */
+export type Stage = {
+  readonly form: "tree";
+  readonly mounts: Mounts;
+  /** Set where xattrs with the prefix `from` must be stored with the prefix `to` to be seen as `from` in a mount. */
+  readonly escapeXattrs?: { readonly from: string; readonly to: string };
+};
+
+/** Where a writable layer's changes can be read without comparing trees. */
+export type ChangesDirectory = {
+  readonly path: string;
+  /** overlay: whiteouts are 0:0 character devices (or the xattr forms), opaque directories carry an xattr. */
+  readonly dialect: "overlay";
+};
+
+export interface StorageDriver extends AsyncDisposable {
+  /** Docker's name of the driver. */
+  readonly name: string;
+  /** The folder that holds everything the driver keeps; `syncfs` on it makes all of it durable. */
+  readonly home: string;
+  readonly traits: Traits;
+
+  /** Starts a layer over `parents`. The id is new. On failure nothing stays. */
+  stage(layer: LayerRef): Promise<Stage>;
+  /** Fixes a stage: from now on read-only and usable as a parent. The stage is unmounted already. Not durable by itself. */
+  commit(layer: LayerRef): Promise<void>;
+  /** Makes a container's layer over `parents`. `options` are those of `traits.containerOptions`, checked by the driver. */
+  createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void>;
+  /** The view of a layer (always read-only) or of a writable (read-write). Mounts nothing; may mend an empty writable that a power cut took. */
+  mounts(layer: LayerRef, kind: "layer" | "writable"): Promise<Mounts>;
+  /** Where only the changes of `layer` stand, or undefined where trees must be compared. Touches no disk. */
+  changes(layer: LayerRef): ChangesDirectory | undefined;
+  /** Takes a layer, writable or stage away. It leaves the driver's sight at once and is deleted later. Unknown id: nothing. */
+  remove(id: string): Promise<void>;
+  /** Every id on disk: layers, writables and stages, also half-made ones. */
+  list(): Promise<readonly string[]>;
+  /** Deletes what `remove` set aside; returns how many trees it deleted. Safe beside every other call. */
+  sweep(signal?: AbortSignal): Promise<number>;
+  /** Rows of `docker info`, with Docker's keys and order. */
+  status(): Promise<readonly (readonly [string, string])[]>;
+  /** `GraphDriver.Data` of `docker inspect`; absolute paths. */
+  describe(layer: LayerRef, kind: "layer" | "writable"): Readonly<Record<string, string>>;
+}
+
+/** What selection needs to know before a driver is opened. */
+export type DriverFactory = {
+  readonly name: string;
+  /** Resolves to undefined when the driver can work at `home`, else to one sentence that says why not. Leaves nothing behind. */
+  probe(home: string): Promise<string | undefined>;
+  /** `options` are the daemon's `--storage-opt` entries; an unknown one is an invalid_argument that names it. */
+  open(home: string, options: Readonly<Record<string, string>>): Promise<StorageDriver>;
+};

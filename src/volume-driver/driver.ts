@@ -1,0 +1,40 @@
+/**
+ * The contract of a volume driver: it makes, mounts and removes volumes by name. Names, references, copy-up and prune
+ * live in `volume/`, never in a driver. `mount` carries the id of one use; a driver counts uses, not calls.
+ */
+
+export type VolumeTraits = {
+  /** `local`: visible on this machine only; `global`: the same volume on every machine of the driver. */
+  readonly scope: "local" | "global";
+};
+
+export type VolumeSpec = { readonly name: string; readonly options: Readonly<Record<string, string>> };
+
+export type VolumeDescription = {
+  /** Path on the host, or undefined when it is known only while mounted. */
+  readonly mountpoint: string | undefined;
+  /** RFC 3339. */
+  readonly createdAt: string | undefined;
+  readonly status: Readonly<Record<string, unknown>> | undefined;
+};
+
+export interface VolumeDriver {
+  /** The name a user gives with `--driver`. */
+  readonly name: string;
+  readonly traits: VolumeTraits;
+  /** Throws invalid_argument (Docker's texts) when name or options cannot be. Touches nothing. */
+  validate(spec: VolumeSpec): void;
+  /** Idempotent for the same spec. On failure nothing stays. */
+  create(spec: VolumeSpec): Promise<void>;
+  /** Unknown name: nothing. Refused with conflict while mounted. */
+  remove(spec: VolumeSpec): Promise<void>;
+  /** Resolves to the path where the data is, for the use named `use`. The same use twice is one use. */
+  mount(spec: VolumeSpec, use: string): Promise<string>;
+  /** Ends a use; the last one unmounts. Unknown use: nothing. */
+  unmount(spec: VolumeSpec, use: string): Promise<void>;
+  describe(spec: VolumeSpec): Promise<VolumeDescription>;
+  /** Bytes used, or undefined when the driver cannot say. Run off the event loop, with a deadline. */
+  usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined>;
+  /** Names of the volumes that the driver knows on its own. */
+  list(): Promise<readonly string[]>;
+}

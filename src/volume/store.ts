@@ -1,0 +1,55 @@
+/**
+ * The contract of the volume store: names, options, labels and references of volumes over many drivers. References are
+ * rows written with the container that makes them, so that they are right after any crash.
+ */
+import type { Statement } from "../metadata/database.ts";
+
+export type Volume = {
+  readonly name: string;
+  readonly driver: string;
+  readonly options: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Made without a name for one container: `rm -v` and a plain prune take it. */
+  readonly anonymous: boolean;
+  /** RFC 3339. */
+  readonly createdAt: string;
+  readonly mountpoint: string;
+  readonly scope: "local" | "global";
+};
+
+export type NewVolume = {
+  /** Undefined: 64 random hex digits, and anonymous. */
+  readonly name?: string | undefined;
+  readonly driver?: string | undefined;
+  readonly options?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
+};
+
+export type VolumeFilters = ReadonlyMap<string, readonly string[]>;
+export type VolumeList = { readonly volumes: readonly Volume[]; readonly warnings: readonly string[] };
+
+export interface VolumeStore {
+  /** Existing name with the same driver: that volume, options ignored (Docker's rule); other driver: conflict. `created` tells which. */
+  create(volume: NewVolume): Promise<Volume & { readonly created: boolean }>;
+  get(name: string): Promise<Volume>;
+  find(name: string): Volume | undefined;
+  /** Filters dangling, name, driver, label; others are invalid_argument. */
+  list(filters?: VolumeFilters): Promise<VolumeList>;
+  /** conflict "volume is in use - [ids]" while referenced; `force` ignores an unknown name. */
+  remove(name: string, options: { readonly force: boolean }): Promise<void>;
+  /** Returns names removed and bytes given back. `all` false: anonymous volumes only. */
+  prune(filters: VolumeFilters): Promise<{ readonly removed: readonly string[]; readonly reclaimed: number }>;
+  /** Containers that use a volume. */
+  references(name: string): readonly string[];
+  /** Rows for the container's own transactions. */
+  holdStatements(container: string, names: readonly string[]): readonly Statement[];
+  releaseStatements(container: string): readonly Statement[];
+  /** Path of the data for the use `use` of `name`. */
+  mount(name: string, use: string): Promise<string>;
+  unmount(name: string, use: string): Promise<void>;
+  /** Fills an empty volume with `source`'s tree (attributes of the root too), under the volume's lock, atomically, repeatable after a crash. */
+  copyUp(name: string, source: { readonly root: string; readonly path: string }): Promise<void>;
+  /** Bytes in a volume, -1 when unknown. */
+  usage(name: string): Promise<number>;
+  readonly drivers: readonly string[];
+}
