@@ -17,7 +17,8 @@ const pattern = /^sha256:[a-f0-9]{64}$/;
 
 /** Throws invalid_argument unless `text` is `sha256:` and 64 lower-case hex digits. */
 export function parseDigest(text: string): Digest {
-  if (!pattern.test(text)) throw new EngineError("invalid_argument", `invalid digest: ${JSON.stringify(text.slice(0, 100))}`);
+  if (!pattern.test(text))
+    throw new EngineError("invalid_argument", `invalid digest: ${JSON.stringify(text.slice(0, 100))}`);
   return text as Digest;
 }
 

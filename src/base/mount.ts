@@ -16,6 +16,11 @@ export type MountStep =
       readonly options?: readonly string[];
     }
   /** Any filesystem by mount(2): `type`, `source`, comma-separable `options` (flags such as `ro` among them). */
-  | { readonly kind: "filesystem"; readonly type: string; readonly source: string; readonly options: readonly string[] };
+  | {
+      readonly kind: "filesystem";
+      readonly type: string;
+      readonly source: string;
+      readonly options: readonly string[];
+    };
 
 export type Mounts = readonly MountStep[];

@@ -26,5 +26,9 @@ export type BuildMessage = Readonly<Record<string, unknown>>;
 
 export interface Builder {
   /** `context` is the tar (maybe compressed) that the client sent. Throws what the last message should say. */
-  build(context: AsyncIterable<Uint8Array>, options: BuildOptions, tell: (message: BuildMessage) => void): Promise<ImageId>;
+  build(
+    context: AsyncIterable<Uint8Array>,
+    options: BuildOptions,
+    tell: (message: BuildMessage) => void,
+  ): Promise<ImageId>;
 }

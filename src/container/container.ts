@@ -2,9 +2,9 @@
  * Containers as the engine knows them: the record (what survives), the state (what dies with the boot) and the contract
  * of the container service. Member names of `HostConfig` are the Engine API's, because they are stored and shown as given.
  */
+import type { Change } from "../base/change.ts";
 import type { ImageId } from "../base/digest.ts";
 import type { RunConfig } from "../base/oci.ts";
-import type { Change } from "../layer/store.ts";
 import type { Attachment, ContainerStats, ProcessTable } from "../runtime/runtime.ts";
 
 export type MountPointType = "volume" | "bind" | "tmpfs";
@@ -31,7 +31,10 @@ export type MountPoint = {
   readonly tmpfsOptions: string | undefined;
 };
 
-export type RestartPolicy = { readonly Name: "" | "no" | "always" | "on-failure" | "unless-stopped"; readonly MaximumRetryCount: number };
+export type RestartPolicy = {
+  readonly Name: "" | "no" | "always" | "on-failure" | "unless-stopped";
+  readonly MaximumRetryCount: number;
+};
 
 /** The members that the engine acts on; others are refused at the API unless they are empty. */
 export type HostConfig = {
@@ -69,7 +72,9 @@ export type HostConfig = {
   readonly OomScoreAdj?: number;
   readonly Sysctls?: Readonly<Record<string, string>> | null;
   readonly Ulimits?: readonly { readonly Name: string; readonly Soft: number; readonly Hard: number }[] | null;
-  readonly Devices?: readonly { readonly PathOnHost: string; readonly PathInContainer: string; readonly CgroupPermissions: string }[] | null;
+  readonly Devices?:
+    | readonly { readonly PathOnHost: string; readonly PathInContainer: string; readonly CgroupPermissions: string }[]
+    | null;
   readonly LogConfig?: { readonly Type: string; readonly Config: Readonly<Record<string, string>> | null };
   readonly MaskedPaths?: readonly string[] | null;
   readonly ReadonlyPaths?: readonly string[] | null;
@@ -105,7 +110,11 @@ export type MountRequest = {
     readonly Subpath?: string;
     readonly DriverConfig?: { readonly Name?: string; readonly Options?: Readonly<Record<string, string>> };
   };
-  readonly TmpfsOptions?: { readonly SizeBytes?: number; readonly Mode?: number; readonly Options?: readonly (readonly string[])[] };
+  readonly TmpfsOptions?: {
+    readonly SizeBytes?: number;
+    readonly Mode?: number;
+    readonly Options?: readonly (readonly string[])[];
+  };
 };
 
 export type ContainerStatus = "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead";
@@ -199,7 +208,13 @@ export type Exec = NewExec & {
 
 export type WaitCondition = "not-running" | "next-exit" | "removed";
 
-export type PathStat = { readonly name: string; readonly size: number; /** Go's os.FileMode bits. */ readonly mode: number; readonly mtime: string; readonly linkTarget: string };
+export type PathStat = {
+  readonly name: string;
+  readonly size: number /** Go's os.FileMode bits. */;
+  readonly mode: number;
+  readonly mtime: string;
+  readonly linkTarget: string;
+};
 
 export type CommitOptions = {
   readonly reference: string | undefined;
@@ -222,8 +237,14 @@ export interface ContainerService extends AsyncDisposable {
   /** Not an error when it runs already: returns false. */
   start(nameOrId: string): Promise<boolean>;
   /** `timeout` seconds, -1 for ever. Returns false when it was not running. */
-  stop(nameOrId: string, options: { readonly signal?: string | undefined; readonly timeout?: number | undefined }): Promise<boolean>;
-  restart(nameOrId: string, options: { readonly signal?: string | undefined; readonly timeout?: number | undefined }): Promise<void>;
+  stop(
+    nameOrId: string,
+    options: { readonly signal?: string | undefined; readonly timeout?: number | undefined },
+  ): Promise<boolean>;
+  restart(
+    nameOrId: string,
+    options: { readonly signal?: string | undefined; readonly timeout?: number | undefined },
+  ): Promise<void>;
   kill(nameOrId: string, signal: string | undefined): Promise<void>;
   pause(nameOrId: string): Promise<void>;
   unpause(nameOrId: string): Promise<void>;
@@ -234,7 +255,10 @@ export interface ContainerService extends AsyncDisposable {
   /** Registers before it returns the promise, so that no exit is missed. */
   wait(nameOrId: string, condition: WaitCondition): Promise<{ readonly exitCode: number; readonly error?: string }>;
   /** Live stdio. On a container that was created but not started it attaches as soon as it starts. */
-  attach(nameOrId: string, streams: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }): Promise<Attachment>;
+  attach(
+    nameOrId: string,
+    streams: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean },
+  ): Promise<Attachment>;
   logs(nameOrId: string, options: LogOptions): AsyncIterable<LogLine>;
   resize(nameOrId: string, size: { readonly height: number; readonly width: number }): Promise<void>;
   top(nameOrId: string, psArguments: readonly string[]): Promise<ProcessTable>;
@@ -244,14 +268,26 @@ export interface ContainerService extends AsyncDisposable {
   export(nameOrId: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
   statPath(nameOrId: string, path: string): Promise<PathStat>;
   /** `docker cp` out: stat and a tar of what is at `path`. */
-  readArchive(nameOrId: string, path: string, signal?: AbortSignal): Promise<{ readonly stat: PathStat; readonly tar: AsyncIterable<Uint8Array> }>;
+  readArchive(
+    nameOrId: string,
+    path: string,
+    signal?: AbortSignal,
+  ): Promise<{ readonly stat: PathStat; readonly tar: AsyncIterable<Uint8Array> }>;
   /** `docker cp` in. The tar may be compressed. */
-  writeArchive(nameOrId: string, path: string, tar: AsyncIterable<Uint8Array>, options: { readonly noOverwriteDirNonDir: boolean; readonly copyOwner: boolean }): Promise<void>;
+  writeArchive(
+    nameOrId: string,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: { readonly noOverwriteDirNonDir: boolean; readonly copyOwner: boolean },
+  ): Promise<void>;
   commit(nameOrId: string, options: CommitOptions): Promise<ImageId>;
   createExec(nameOrId: string, request: NewExec): Promise<string>;
   getExec(execId: string): Exec;
   /** `attached` false (`-d`): no attachment. */
-  startExec(execId: string, options: { readonly attached: boolean; readonly tty: boolean }): Promise<Attachment | undefined>;
+  startExec(
+    execId: string,
+    options: { readonly attached: boolean; readonly tty: boolean },
+  ): Promise<Attachment | undefined>;
   resizeExec(execId: string, size: { readonly height: number; readonly width: number }): Promise<void>;
   /** Containers that use an image, for `rmi`. */
   usersOf(imageId: ImageId): readonly { readonly id: string; readonly running: boolean }[];

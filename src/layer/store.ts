@@ -6,6 +6,7 @@
  * Start-up removes what is not ready, both ways: records without data and data without records.
  * References are rows, not counters: a layer stays while an owner or a child layer names it.
  */
+import type { Change } from "../base/change.ts";
 import type { ChainId, DiffId } from "../base/digest.ts";
 import type { Statement } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
@@ -19,11 +20,6 @@ export type LayerInfo = {
   /** Bytes of its tar. */
   readonly tarSize: number;
 };
-
-/** What a change of a container's filesystem is, with Docker's numbers (`GET /containers/{id}/changes`). */
-export const changeKind = { modified: 0, added: 1, deleted: 2 } as const;
-export type ChangeKind = (typeof changeKind)[keyof typeof changeKind];
-export type Change = { readonly path: string; readonly kind: ChangeKind };
 
 /** A layer that is registered but not yet acknowledged: `publish` makes it so together with other statements. */
 export type PendingLayer = LayerInfo & {
@@ -46,7 +42,11 @@ export interface LayerStore extends AsyncDisposable {
    * store holds a lease on it (disposed by `publish` or `abandon`), so that nothing collects it. The same chain being
    * registered twice at once is unpacked once.
    */
-  register(parent: ChainId | undefined, tar: AsyncIterable<Uint8Array>, options?: RegisterOptions): Promise<PendingLayer>;
+  register(
+    parent: ChainId | undefined,
+    tar: AsyncIterable<Uint8Array>,
+    options?: RegisterOptions,
+  ): Promise<PendingLayer>;
   /** Makes pending layers durable (one sync) and, in one transaction, ready, together with `statements` (an image's record and its references). */
   publish(layers: readonly PendingLayer[], statements: readonly Statement[]): Promise<void>;
   /** Gives up pending layers of a failed operation; layers that others use stay. */

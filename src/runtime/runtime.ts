@@ -31,7 +31,11 @@ export type ExecOptions = {
   readonly stdin: boolean;
 };
 
-export type ExitStatus = { readonly code: number; readonly oomKilled: boolean; /** Milliseconds since the epoch. */ readonly at: number };
+export type ExitStatus = {
+  readonly code: number;
+  readonly oomKilled: boolean /** Milliseconds since the epoch. */;
+  readonly at: number;
+};
 
 export type OutputChunk = { readonly stream: "stdout" | "stderr"; readonly data: Uint8Array };
 
@@ -55,7 +59,12 @@ export type ContainerStats = {
   readonly memoryLimit: number;
   readonly memoryStats: Readonly<Record<string, number>>;
   readonly pids: number;
-  readonly blkio: readonly { readonly major: number; readonly minor: number; readonly op: string; readonly value: number }[];
+  readonly blkio: readonly {
+    readonly major: number;
+    readonly minor: number;
+    readonly op: string;
+    readonly value: number;
+  }[];
 };
 
 /** cgroup limits; undefined leaves one as it is. Bytes, shares, microseconds. */
@@ -71,9 +80,20 @@ export interface Runtime extends AsyncDisposable {
   /** Attaches to a running container's stdio. */
   attach(id: string): Promise<Attachment>;
   /** Runs one more process. `attached` false: output goes nowhere. Resolves when it runs; `not_found`/`invalid_argument` carry codes 126/127 causes. */
-  exec(options: ExecOptions, attached: boolean): Promise<{ readonly pid: number; readonly attachment: Attachment | undefined; readonly exited: Promise<ExitStatus> }>;
+  exec(
+    options: ExecOptions,
+    attached: boolean,
+  ): Promise<{
+    readonly pid: number;
+    readonly attachment: Attachment | undefined;
+    readonly exited: Promise<ExitStatus>;
+  }>;
   /** Size of the terminal of a container, or of an exec session. */
-  resize(id: string, execId: string | undefined, size: { readonly height: number; readonly width: number }): Promise<void>;
+  resize(
+    id: string,
+    execId: string | undefined,
+    size: { readonly height: number; readonly width: number },
+  ): Promise<void>;
   /** Sends a signal (number) to the first process, or to all. not_found when it is gone. */
   kill(id: string, signal: number, all?: boolean): Promise<void>;
   pause(id: string): Promise<void>;

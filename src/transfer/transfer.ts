@@ -20,7 +20,11 @@ export interface TransferService {
   /** A root filesystem tar (gzip, bzip2, xz, zstd or plain) becomes an image of one layer. */
   importImage(tar: AsyncIterable<Uint8Array>, options: ImportOptions): Promise<ImageId>;
   /** A `docker save` archive (either layout; compressed or not). `progress` gets Docker's JSON messages. */
-  load(archive: AsyncIterable<Uint8Array>, progress: (message: object) => void, signal?: AbortSignal): Promise<readonly LoadedImage[]>;
+  load(
+    archive: AsyncIterable<Uint8Array>,
+    progress: (message: object) => void,
+    signal?: AbortSignal,
+  ): Promise<readonly LoadedImage[]>;
   /** OCI layout and legacy members in one tar; layers come bit for bit. */
   save(names: readonly string[], signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
