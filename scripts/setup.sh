@@ -1,0 +1,83 @@
+#!/bin/sh
+# Brings a machine to where the command named in $1 can run: the project's npm packages (its own Node among them) and
+# the programs that Strata calls. It says what it installs before it does, and installs nothing that is there already.
+set -eu
+cd "$(dirname "$0")/.."
+purpose=${1:-start}
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "strata: $*"; exit 1; }
+
+command -v npm >/dev/null 2>&1 || fail "npm is not installed. Install Node.js with npm (Debian: apt-get install npm), then run this again."
+
+# npm packages, when the lock file is not the one that was installed last
+stamp=node_modules/.installed-lock
+if ! cmp -s package-lock.json "$stamp" 2>/dev/null || [ ! -x node_modules/.bin/node ]; then
+  say "strata: installing npm packages"
+  # not `npm ci`: it refuses a lock file without the optional packages of other platforms
+  npm install --no-save --no-audit --no-fund --loglevel=error >&2 || fail "npm install failed; see above."
+  # npm versions that hold back install scripts leave the runtime out: run that one step by hand
+  [ -x node_modules/node/bin/node ] || (cd node_modules/node && node installArchSpecificPackage >&2) || fail "the npm package 'node' did not install a Node binary."
+  cp package-lock.json "$stamp"
+fi
+[ "$purpose" = check ] && exit 0
+
+# programs: command=package, by distribution
+system="runc conmon tini busybox"
+[ "$purpose" = test ] || [ "$purpose" = bench ] && system="$system docker mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3"
+[ "$purpose" = bench ] && system="$system dockerd"
+seccomp=/usr/share/containers/seccomp.json
+
+missing=""
+for program in $system; do command -v "$program" >/dev/null 2>&1 || missing="$missing $program"; done
+[ -e "$seccomp" ] || missing="$missing seccomp.json"
+# the busybox image needs a static busybox
+if command -v busybox >/dev/null 2>&1 && [ "$(head -c 20000000 "$(command -v busybox)" | grep -c ld-linux)" -gt 0 ]; then missing="$missing busybox"; fi
+[ -z "$missing" ] && exit 0
+
+[ "$(id -u)" = 0 ] || fail "these are missing:$missing. Strata runs containers and mounts filesystems, so it needs root: run this again as root (sudo npm ${purpose})."
+
+debian_package() {
+  case $1 in
+    busybox) echo busybox-static ;;
+    seccomp.json) echo golang-github-containers-common ;;
+    docker | dockerd) echo docker.io ;;
+    mkfs.btrfs) echo btrfs-progs ;;
+    mkfs.xfs) echo xfsprogs ;;
+    mkfs.ext4) echo e2fsprogs ;;
+    xz) echo xz-utils ;;
+    unshare) echo util-linux ;;
+    ip) echo iproute2 ;;
+    *) echo "$1" ;;
+  esac
+}
+fedora_package() {
+  case $1 in
+    seccomp.json) echo containers-common ;;
+    docker | dockerd) echo moby-engine ;;
+    mkfs.btrfs) echo btrfs-progs ;;
+    mkfs.xfs) echo xfsprogs ;;
+    mkfs.ext4) echo e2fsprogs ;;
+    unshare) echo util-linux ;;
+    ip) echo iproute ;;
+    *) echo "$1" ;;
+  esac
+}
+
+if command -v apt-get >/dev/null 2>&1; then
+  packages=$(for program in $missing; do debian_package "$program"; done | sort -u | tr '\n' ' ')
+  say "strata: installing from the distribution: $packages"
+  apt-get update -qq >/dev/null 2>&1 || say "strata: 'apt-get update' failed; trying with the lists that are here"
+  # Policy: a daemon that comes with a package (docker.io) is not started by this
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null || fail "apt-get install $packages failed."
+elif command -v dnf >/dev/null 2>&1; then
+  packages=$(for program in $missing; do fedora_package "$program"; done | sort -u | tr '\n' ' ')
+  say "strata: installing from the distribution: $packages"
+  # shellcheck disable=SC2086
+  dnf install -y -q $packages >&2 || fail "dnf install $packages failed."
+else
+  fail "these are missing:$missing. Install them with your distribution's package manager (Debian, Ubuntu and Fedora are done for you)."
+fi
