@@ -4,32 +4,11 @@
  */
 import type { Change } from "../base/change.ts";
 import type { ImageId } from "../base/digest.ts";
+import type { MountPoint, MountRequest } from "../base/mount-point.ts";
 import type { RunConfig } from "../base/oci.ts";
 import type { Attachment, ContainerStats, ProcessTable } from "../runtime/runtime.ts";
 
-export type MountPointType = "volume" | "bind" | "tmpfs";
-
-/** One mount of a container, resolved at create. */
-export type MountPoint = {
-  readonly type: MountPointType;
-  /** Volume name; undefined for others. */
-  readonly name: string | undefined;
-  /** Host path of a bind; a volume's mountpoint; "" for tmpfs. */
-  readonly source: string;
-  readonly destination: string;
-  readonly driver: string | undefined;
-  readonly mode: string;
-  readonly readWrite: boolean;
-  readonly propagation: string;
-  /** False with nocopy, and for what is never filled. */
-  readonly copyUp: boolean;
-  readonly subpath: string | undefined;
-  /** An anonymous volume of this container goes with `rm -v`. */
-  readonly anonymous: boolean;
-  readonly nonRecursive: boolean;
-  readonly readOnlyMode: "recursive" | "non-recursive" | "force-recursive";
-  readonly tmpfsOptions: string | undefined;
-};
+export type { MountPoint, MountPointType, MountRequest } from "../base/mount-point.ts";
 
 export type RestartPolicy = {
   readonly Name: "" | "no" | "always" | "on-failure" | "unless-stopped";
@@ -88,33 +67,6 @@ export type HostConfig = {
   readonly ContainerIDFile?: string;
   /** Everything else that the client sent, kept to be shown again. */
   readonly [other: string]: unknown;
-};
-
-/** `HostConfig.Mounts[]` of the API. */
-export type MountRequest = {
-  readonly Type: string;
-  readonly Source?: string;
-  readonly Target: string;
-  readonly ReadOnly?: boolean;
-  readonly Consistency?: string;
-  readonly BindOptions?: {
-    readonly Propagation?: string;
-    readonly NonRecursive?: boolean;
-    readonly CreateMountpoint?: boolean;
-    readonly ReadOnlyNonRecursive?: boolean;
-    readonly ReadOnlyForceRecursive?: boolean;
-  };
-  readonly VolumeOptions?: {
-    readonly NoCopy?: boolean;
-    readonly Labels?: Readonly<Record<string, string>>;
-    readonly Subpath?: string;
-    readonly DriverConfig?: { readonly Name?: string; readonly Options?: Readonly<Record<string, string>> };
-  };
-  readonly TmpfsOptions?: {
-    readonly SizeBytes?: number;
-    readonly Mode?: number;
-    readonly Options?: readonly (readonly string[])[];
-  };
 };
 
 export type ContainerStatus = "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead";
