@@ -1,0 +1,15 @@
+/** What passes between the event loop and the metadata writer thread. Transaction 0 is the opening itself. */
+import type { ErrorCode } from "../base/errors.ts";
+import type { Schema, Statement } from "./database.ts";
+
+export type WriterData = { readonly path: string; readonly schemas: readonly Schema[] };
+
+export type Transaction = { readonly id: number; readonly statements: readonly Statement[] };
+
+/** Towards the writer. `close` comes last. */
+export type Request = Transaction | "close";
+
+export type Failure = { readonly code: ErrorCode; readonly message: string; readonly cause?: string };
+
+/** Towards the loop, a batch in one message. Without `failure` the transaction is durable. */
+export type Answer = { readonly id: number; readonly failure?: Failure };
