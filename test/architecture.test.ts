@@ -131,6 +131,8 @@ test("the folder map of ARCHITECTURE.md is the tree", () => {
 test("the error codes of docs/errors.md are those of the table", async () => {
   const { httpStatus } = await import("../src/base/errors.ts");
   const text = readFileSync(new URL("../docs/errors.md", import.meta.url), "utf8");
-  const documented = Object.fromEntries([...text.matchAll(/^\| `([a-z_]+)` \| (\d+) \|/gm)].map((m) => [m[1], Number(m[2])]));
+  const documented = Object.fromEntries(
+    [...text.matchAll(/^\| `([a-z_]+)` \| (\d+) \|/gm)].map((m) => [m[1], Number(m[2])]),
+  );
   assert.deepEqual(documented, { ...httpStatus });
 });

@@ -1,0 +1,160 @@
+/**
+ * What the benchmark measures. Each scenario alternates between the two engines, so that noise of the machine falls on
+ * both, and gives the medians of wall-clock milliseconds of the docker CLI.
+ */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Daemon } from "../test/support/engine.ts";
+
+export type Peer = {
+  readonly strata: Daemon;
+  readonly dockerd: Daemon;
+  readonly scratch: string;
+  readonly log: (text: string) => void;
+};
+
+export type Row = {
+  readonly name: string;
+  readonly strata: number;
+  readonly dockerd: number | undefined;
+  readonly unit: string;
+  /** Upper bound of the ratio, or of Strata's own figure where there is no peer. */
+  readonly goal: number | undefined;
+};
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+
+type Step = (daemon: Daemon, round: number) => Promise<unknown>;
+type Timed = {
+  readonly name: string;
+  readonly rounds: number;
+  readonly goal?: number;
+  readonly before?: Step;
+  readonly step: Step;
+  readonly after?: Step;
+};
+
+async function once(daemon: Daemon, { before, step, after }: Timed, round: number): Promise<number> {
+  await before?.(daemon, round);
+  const start = performance.now();
+  await step(daemon, round);
+  const taken = performance.now() - start;
+  await after?.(daemon, round);
+  return taken;
+}
+
+async function compare(peer: Peer, timed: Timed): Promise<Row> {
+  const strata: number[] = [];
+  const dockerd: number[] = [];
+  for (let round = 0; round < timed.rounds; round++) {
+    const first = round % 2 === 0;
+    if (first) strata.push(await once(peer.strata, timed, round));
+    dockerd.push(await once(peer.dockerd, timed, round));
+    if (!first) strata.push(await once(peer.strata, timed, round));
+  }
+  peer.log(`measured: ${timed.name}`);
+  return { name: timed.name, strata: median(strata), dockerd: median(dockerd), unit: "ms", goal: timed.goal };
+}
+
+/** Resident memory of a process, MB. */
+function rss(pid: number, field: "VmRSS" | "VmHWM"): number {
+  const match = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"));
+  return Number(match?.[1] ?? Number.NaN) / 1000;
+}
+
+function smallFilesTar(path: string): string {
+  const script = `d=$(mktemp -d); cd $d; for i in $(seq 0 130); do mkdir -p a/$i; for j in $(seq 0 99); do head -c $((RANDOM % 6000 + 300)) /dev/urandom > a/$i/$j; done; done; tar -c -f "$1" .; rm -rf $d`;
+  execFileSync("bash", ["-c", script, "small-files", path]);
+  return path;
+}
+
+const runs: Timed = {
+  name: "docker run --rm --network host busybox true",
+  rounds: 21,
+  goal: 0.6,
+  step: (daemon) => daemon.ok(["run", "--rm", "--network", "host", "busybox", "true"]),
+};
+const creates: Timed = {
+  name: "docker create busybox true",
+  rounds: 31,
+  goal: 0.8,
+  step: (daemon, round) => daemon.ok(["create", "--name", `bench-${round}`, "busybox", "true"]),
+};
+const floor: Timed = {
+  name: "(the CLI itself: docker context show, no request)",
+  rounds: 15,
+  step: (daemon) => daemon.ok(["context", "show"]),
+};
+
+async function importSmall(peer: Peer): Promise<Row> {
+  const tar = smallFilesTar(join(peer.scratch, "small.tar"));
+  return compare(peer, {
+    name: "import of a tar of 13,100 small files",
+    rounds: 5,
+    goal: 1,
+    step: (daemon, round) => daemon.ok(["import", tar, `small:${round}`]),
+    after: (daemon, round) => (round === 0 ? Promise.resolve() : daemon.ok(["rmi", `small:${round}`])),
+  });
+}
+
+async function sizes(peer: Peer): Promise<Row> {
+  const fill = "i=0; while [ $i -lt 2000 ]; do echo x > /tmp/f$i; i=$((i+1)); done";
+  for (const daemon of [peer.strata, peer.dockerd]) {
+    for (let i = 0; i < 20; i++)
+      await daemon.ok(["run", "--network", "host", "--name", `size-${i}`, "busybox", "sh", "-c", fill]);
+  }
+  return compare(peer, {
+    name: "ps -a -s over 20 containers of 2,000 files each",
+    rounds: 11,
+    goal: 0.4,
+    step: (daemon) => daemon.ok(["ps", "-a", "-s", "--filter", "name=size-"]),
+  });
+}
+
+async function bigLayer(peer: Peer): Promise<Row> {
+  const script = "d=$(mktemp -d); head -c 2000000000 /dev/urandom > $d/big; tar -C $d -c big; rm -rf $d";
+  const bytes = join(peer.scratch, "big.tar");
+  execFileSync("bash", ["-c", `${script.replace("tar -C $d -c big", 'tar -C $d -c -f "$1" big')}`, "big", bytes]);
+  await peer.strata.ok(["import", bytes, "big:1"]);
+  const peak = rss(peer.strata.pid, "VmHWM");
+  await peer.strata.ok(["rmi", "big:1"]);
+  execFileSync("rm", ["-f", bytes]);
+  return {
+    name: "peak RSS of the daemon after importing a 2 GB layer",
+    strata: peak,
+    dockerd: undefined,
+    unit: "MB",
+    goal: 200,
+  };
+}
+
+/** Runs every scenario whose name contains one of `wanted` (all when empty). */
+export async function runScenarios(peer: Peer, wanted: readonly string[]): Promise<readonly Row[]> {
+  const all: readonly (readonly [string, (peer: Peer) => Promise<Row>])[] = [
+    [
+      "idle",
+      async () => {
+        await sleep(8000);
+        return {
+          name: "RSS of the idle daemon",
+          strata: rss(peer.strata.pid, "VmRSS"),
+          dockerd: rss(peer.dockerd.pid, "VmRSS"),
+          unit: "MB",
+          goal: undefined,
+        };
+      },
+    ],
+    ["floor", () => compare(peer, floor)],
+    ["run", () => compare(peer, runs)],
+    ["create", () => compare(peer, creates)],
+    ["sizes", () => sizes(peer)],
+    ["import", () => importSmall(peer)],
+    ["big", () => bigLayer(peer)],
+  ];
+  const rows: Row[] = [];
+  for (const [key, scenario] of all) if (wanted.length === 0 || wanted.includes(key)) rows.push(await scenario(peer));
+  return rows;
+}
