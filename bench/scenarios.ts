@@ -115,9 +115,9 @@ async function sizes(peer: Peer): Promise<Row> {
 }
 
 async function bigLayer(peer: Peer): Promise<Row> {
-  const script = "d=$(mktemp -d); head -c 2000000000 /dev/urandom > $d/big; tar -C $d -c big; rm -rf $d";
+  const script = 'd=$(mktemp -d); head -c 2000000000 /dev/urandom > $d/big; tar -C $d -c -f "$1" big; rm -rf $d';
   const bytes = join(peer.scratch, "big.tar");
-  execFileSync("bash", ["-c", `${script.replace("tar -C $d -c big", 'tar -C $d -c -f "$1" big')}`, "big", bytes]);
+  execFileSync("bash", ["-c", script, "big", bytes]);
   await peer.strata.ok(["import", bytes, "big:1"]);
   const peak = rss(peer.strata.pid, "VmHWM");
   await peer.strata.ok(["rmi", "big:1"]);
@@ -141,9 +141,9 @@ export async function runScenarios(peer: Peer, wanted: readonly string[]): Promi
         return {
           name: "RSS of the idle daemon",
           strata: rss(peer.strata.pid, "VmRSS"),
-          dockerd: rss(peer.dockerd.pid, "VmRSS"),
+          dockerd: undefined,
           unit: "MB",
-          goal: undefined,
+          goal: 120,
         };
       },
     ],

@@ -10,22 +10,12 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { busyboxTar, type Daemon, scratchFolder, startStrata } from "./support/engine.ts";
 import { type Kind, Ledger, listed } from "./support/ledger.ts";
+import { seededRandom } from "./support/random.ts";
 
 const kills = Number(process.env.STRATA_KILLS ?? 50);
 const seed = Number(process.env.STRATA_SEED ?? Date.now() % 2 ** 31);
 
-/** Small seeded generator (mulberry32), so that a failing run can be repeated. */
-function randomOf(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const random = randomOf(seed);
+const random = seededRandom(seed);
 const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(random() * from.length)];
 
 type World = { daemon: Daemon; readonly ledger: Ledger; readonly tar: string; readonly context: string; count: number };
