@@ -32,7 +32,7 @@ missing=""
 for program in $system; do command -v "$program" >/dev/null 2>&1 || missing="$missing $program"; done
 [ -e "$seccomp" ] || missing="$missing seccomp.json"
 # the busybox image needs a static busybox
-if command -v busybox >/dev/null 2>&1 && [ "$(head -c 20000000 "$(command -v busybox)" | grep -c ld-linux)" -gt 0 ]; then missing="$missing busybox"; fi
+if command -v busybox >/dev/null 2>&1 && ldd "$(command -v busybox)" >/dev/null 2>&1; then missing="$missing busybox"; fi
 [ -z "$missing" ] && exit 0
 
 [ "$(id -u)" = 0 ] || fail "these are missing:$missing. Strata runs containers and mounts filesystems, so it needs root: run this again as root (sudo npm ${purpose})."
