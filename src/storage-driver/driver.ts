@@ -11,6 +11,7 @@
  * caller's: it records the intent before `stage`/`createWritable`, and calls `syncfs` on `home` before it records ready.
  */
 import type { Mounts } from "../base/mount.ts";
+import type { Pool } from "../host/pool.ts";
 
 /** One layer and what is below it, from the direct parent down. */
 export type LayerRef = { readonly id: string; readonly parents: readonly string[] };
@@ -71,11 +72,17 @@ export interface StorageDriver extends AsyncDisposable {
   describe(layer: LayerRef, kind: "layer" | "writable"): Readonly<Record<string, string>>;
 }
 
+/** What the engine lends to a driver. */
+export type DriverContext = {
+  /** For walks: copying and deleting trees. */
+  readonly pool: Pool;
+};
+
 /** What selection needs to know before a driver is opened. */
 export type DriverFactory = {
   readonly name: string;
   /** Resolves to undefined when the driver can work at `home`, else to one sentence that says why not. Leaves nothing behind. */
   probe(home: string): Promise<string | undefined>;
   /** `options` are the daemon's `--storage-opt` entries; an unknown one is an invalid_argument that names it. */
-  open(home: string, options: Readonly<Record<string, string>>): Promise<StorageDriver>;
+  open(home: string, options: Readonly<Record<string, string>>, context: DriverContext): Promise<StorageDriver>;
 };

@@ -6,6 +6,8 @@
 export type VolumeTraits = {
   /** `local`: visible on this machine only; `global`: the same volume on every machine of the driver. */
   readonly scope: "local" | "global";
+  /** `volume prune` may take this driver's volumes: it made them itself, and nobody else can reach them. */
+  readonly prunable: boolean;
 };
 
 export type VolumeSpec = { readonly name: string; readonly options: Readonly<Record<string, string>> };
@@ -32,6 +34,7 @@ export interface VolumeDriver {
   mount(spec: VolumeSpec, use: string): Promise<string>;
   /** Ends a use; the last one unmounts. Unknown use: nothing. */
   unmount(spec: VolumeSpec, use: string): Promise<void>;
+  /** Throws not_found when the driver does not have it (any more). */
   describe(spec: VolumeSpec): Promise<VolumeDescription>;
   /** Bytes used, or undefined when the driver cannot say. Run off the event loop, with a deadline. */
   usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined>;
