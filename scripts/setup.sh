@@ -24,8 +24,9 @@ fi
 
 # programs: command=package, by distribution
 system="runc conmon tini busybox"
-[ "$purpose" = test ] || [ "$purpose" = bench ] && system="$system docker mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3"
-[ "$purpose" = bench ] && system="$system dockerd"
+case $purpose in
+  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3" ;;
+esac
 seccomp=/usr/share/containers/seccomp.json
 
 missing=""
