@@ -8,6 +8,8 @@ export type VolumeTraits = {
   readonly scope: "local" | "global";
   /** `volume prune` may take this driver's volumes: it made them itself, and nobody else can reach them. */
   readonly prunable: boolean;
+  /** The directory above a mounted volume is the driver's own, for this volume only, on the same filesystem: copy-up stages there, out of sight of containers. */
+  readonly ownsParent: boolean;
 };
 
 export type VolumeSpec = { readonly name: string; readonly options: Readonly<Record<string, string>> };

@@ -1,0 +1,16 @@
+/**
+ * Every volume driver, one line each: the only file that knows them all. Adding a driver is a folder and a line here.
+ */
+import type { Pool } from "../host/pool.ts";
+import type { VolumeDriver } from "./driver.ts";
+import { openLocalDriver } from "./local/driver.ts";
+
+/** `root` is the engine's data root; a driver keeps what it needs below it. */
+export type VolumeDriverOptions = { readonly root: string; readonly pool: Pool };
+
+const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>)[] = [openLocalDriver];
+
+/** Opens every driver, the default (`local`) first. */
+export async function openVolumeDrivers(options: VolumeDriverOptions): Promise<readonly VolumeDriver[]> {
+  return Promise.all(drivers.map((open) => open(options)));
+}

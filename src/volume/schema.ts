@@ -1,0 +1,28 @@
+/**
+ * The volume store's tables. A volume's row goes creating -> ready -> removing -> gone; only `ready` is a volume to
+ * anybody else. A reference is a row too, written in the transaction of the container that makes it.
+ */
+import type { Schema } from "../metadata/database.ts";
+
+export const volumeSchema: Schema = {
+  store: "volume",
+  steps: [
+    `CREATE TABLE volume (
+       name TEXT PRIMARY KEY,
+       driver TEXT NOT NULL,
+       options TEXT NOT NULL,
+       labels TEXT NOT NULL,
+       anonymous INTEGER NOT NULL CHECK (anonymous IN (0, 1)),
+       scope TEXT NOT NULL CHECK (scope IN ('local', 'global')),
+       mountpoint TEXT NOT NULL,
+       created_at TEXT NOT NULL,
+       state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'removing'))
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE volume_reference (
+       container TEXT NOT NULL,
+       volume TEXT NOT NULL,
+       PRIMARY KEY (container, volume)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX volume_reference_volume ON volume_reference (volume);`,
+  ],
+};
