@@ -67,8 +67,22 @@ export type ContainerStats = {
   }[];
 };
 
-/** cgroup limits; undefined leaves one as it is. Bytes, shares, microseconds. */
-export type ResourceUpdate = Readonly<Record<string, number | string | undefined>>;
+/** cgroup limits; undefined leaves one as it is. Bytes, shares, microseconds; -1 is without limit. */
+export type ResourceUpdate = {
+  readonly memory?: number | undefined;
+  /** Memory and swap together; 0 or undefined with `memory`: twice that. */
+  readonly memorySwap?: number | undefined;
+  readonly memoryReservation?: number | undefined;
+  /** Thousand millionths of a CPU; takes the place of quota and period. */
+  readonly nanoCpus?: number | undefined;
+  readonly cpuShares?: number | undefined;
+  readonly cpuPeriod?: number | undefined;
+  readonly cpuQuota?: number | undefined;
+  readonly cpusetCpus?: string | undefined;
+  readonly cpusetMems?: string | undefined;
+  readonly pids?: number | undefined;
+  readonly blkioWeight?: number | undefined;
+};
 
 export interface Runtime extends AsyncDisposable {
   /** Name and version of the programs, for `docker version`. */
