@@ -1,0 +1,152 @@
+/**
+ * What a create or update request may ask: Docker's checks with Docker's texts (invalid_argument), and a clear refusal
+ * (unsupported) of every option that this engine would otherwise accept and ignore. Nothing is made here.
+ */
+import { availableParallelism } from "node:os";
+import { EngineError } from "../base/errors.ts";
+import type { RunConfig } from "../base/oci.ts";
+import type { HostConfig, RestartPolicy } from "./container.ts";
+import { parseSignal } from "./signal-name.ts";
+
+/** Members of HostConfig that have an effect, or that clients always send and that ask for nothing here. */
+const honoured = new Set(
+  (
+    "Binds Mounts Tmpfs VolumesFrom VolumeDriver NetworkMode RestartPolicy AutoRemove CapAdd CapDrop Privileged ReadonlyRootfs " +
+    "SecurityOpt Init StorageOpt Memory MemorySwap MemoryReservation NanoCpus CpuShares CpuPeriod CpuQuota CpusetCpus " +
+    "CpusetMems PidsLimit ShmSize ExtraHosts Dns DnsSearch DnsOptions GroupAdd OomScoreAdj Sysctls Ulimits Devices LogConfig " +
+    "MaskedPaths ReadonlyPaths CgroupParent IpcMode PidMode UTSMode UsernsMode CgroupnsMode Runtime ContainerIDFile ConsoleSize " +
+    "Isolation MemorySwappiness"
+  ).split(" "),
+);
+
+const mebibyte = 1024 * 1024;
+const invalid = (message: string): EngineError => new EngineError("invalid_argument", message);
+const unsupported = (message: string): EngineError => new EngineError("unsupported", message);
+
+/** Nothing was asked: null, "", 0, false, [] or {}. */
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined || value === "" || value === 0 || value === false) return true;
+  return typeof value === "object" && Object.keys(value).length === 0;
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  PortBindings: "publishing ports is not supported: use --network host, or leave -p out",
+  PublishAllPorts: "publishing ports is not supported: use --network host, or leave -P out",
+  Links: "links are not supported: leave --link out",
+  DeviceRequests: "device requests (--gpus) are not supported: leave them out",
+};
+
+function refuseUnknown(host: HostConfig): void {
+  for (const [key, value] of Object.entries(host)) {
+    if (honoured.has(key) || isEmpty(value)) continue;
+    throw unsupported(reasons[key] ?? `HostConfig.${key} is not supported by this engine: leave it out`);
+  }
+  const swappiness = host["MemorySwappiness"];
+  if (swappiness !== null && swappiness !== undefined && swappiness !== -1)
+    throw unsupported("setting memory swappiness is not supported: leave --memory-swappiness out");
+}
+
+function allow(option: string, value: string | undefined, allowed: readonly string[]): void {
+  if (value === undefined || value === "" || allowed.includes(value)) return;
+  throw unsupported(`${option} ${JSON.stringify(value)} is not supported: use ${allowed.join(" or ")}, or leave it out`);
+}
+
+function refuseModes(host: HostConfig): void {
+  const isolation = host["Isolation"];
+  allow("isolation", typeof isolation === "string" ? isolation : undefined, ["default"]);
+  allow("IPC mode", host.IpcMode, ["private", "host", "none"]);
+  allow("UTS mode", host.UTSMode, ["host"]);
+  allow("user namespace mode", host.UsernsMode, ["host"]);
+  allow("cgroup namespace mode", host.CgroupnsMode, ["private", "host"]);
+  if (!host.PidMode?.startsWith("container:")) allow("PID mode", host.PidMode, ["host", "container:<name|id>"]);
+}
+
+function checkLog(host: HostConfig): void {
+  const type = host.LogConfig?.Type ?? "";
+  if (!["", "json-file", "none"].includes(type))
+    throw unsupported(`logger: no log driver named '${type}' is registered: use json-file or none`);
+  for (const [key, value] of Object.entries(host.LogConfig?.Config ?? {})) {
+    if (key === "max-size") parseSize(value);
+    else if (key !== "max-file" || value !== "1")
+      throw unsupported(`the log option ${key}=${value} is not supported: max-size, and max-file=1, are`);
+  }
+}
+
+/** Bytes of `10m`, `1g`, `512k`, `100`. Throws invalid_argument. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
+  if (match === null) throw invalid(`invalid size: '${text}'`);
+  const exponent = ["", "k", "m", "g", "t"].indexOf((match[2] ?? "").toLowerCase());
+  return Math.floor(Number(match[1]) * 1024 ** exponent);
+}
+
+/** Throws invalid_argument with Docker's texts. */
+export function checkRestartPolicy(policy: RestartPolicy | undefined): void {
+  const name = policy?.Name ?? "";
+  const retries = policy?.MaximumRetryCount ?? 0;
+  if (!["", "no", "always", "on-failure", "unless-stopped"].includes(name))
+    throw invalid(
+      `invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
+    );
+  if (retries < 0) throw invalid("invalid restart policy: maximum retry count cannot be negative");
+  if (retries > 0 && name !== "on-failure")
+    throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+}
+
+function checkMemory(host: HostConfig): void {
+  const { Memory = 0, MemorySwap = 0, MemoryReservation = 0 } = host;
+  if (Memory !== 0 && Memory < 6 * mebibyte) throw invalid("Minimum memory limit allowed is 6MB");
+  if (Memory > 0 && MemorySwap > 0 && MemorySwap < Memory)
+    throw invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
+  if (Memory === 0 && MemorySwap > 0)
+    throw invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+  if (MemoryReservation !== 0 && MemoryReservation < 6 * mebibyte)
+    throw invalid("Minimum memory reservation allowed is 6MB");
+  if (Memory > 0 && MemoryReservation > Memory)
+    throw invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
+}
+
+function checkCpu(host: HostConfig): void {
+  const { NanoCpus = 0, CpuPeriod = 0, CpuQuota = 0 } = host;
+  if (NanoCpus > 0 && CpuPeriod > 0)
+    throw invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+  if (NanoCpus > 0 && CpuQuota > 0) throw invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
+  const cpus = availableParallelism();
+  if (NanoCpus < 0 || NanoCpus > cpus * 1e9)
+    throw invalid(`range of CPUs is from 0.01 to ${cpus}.00, as there are only ${cpus} CPUs available`);
+  if (CpuPeriod !== 0 && (CpuPeriod < 1000 || CpuPeriod > 1_000_000))
+    throw invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+  if (CpuQuota > 0 && CpuQuota < 1000) throw invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+}
+
+/** Limits of a create or an update. */
+export function checkResources(host: HostConfig): void {
+  checkMemory(host);
+  checkCpu(host);
+  checkRestartPolicy(host.RestartPolicy);
+}
+
+/** Throws for any host option that cannot be honoured. */
+export function checkHostConfig(host: HostConfig): void {
+  refuseUnknown(host);
+  refuseModes(host);
+  checkLog(host);
+  checkResources(host);
+  if ((host.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");
+  const adjustment = host.OomScoreAdj ?? 0;
+  if (adjustment < -1000 || adjustment > 1000)
+    throw invalid(`Invalid value ${adjustment}, range for oom score adj is [-1000, 1000]`);
+  const policy = host.RestartPolicy?.Name ?? "";
+  if (host.AutoRemove === true && policy !== "" && policy !== "no")
+    throw invalid("can't create 'AutoRemove' container with restart policy");
+}
+
+/** Throws for a config that no process can be started with. */
+export function checkRunConfig(config: RunConfig): void {
+  const directory = config.WorkingDir ?? "";
+  if (directory !== "" && !directory.startsWith("/"))
+    throw invalid(`the working directory '${directory}' is invalid, it needs to be an absolute path`);
+  for (const variable of config.Env ?? [])
+    if (variable === "" || variable.startsWith("=")) throw invalid(`invalid environment variable: ${variable}`);
+  if (config.StopSignal !== undefined && config.StopSignal !== "") parseSignal(config.StopSignal);
+}

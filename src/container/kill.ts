@@ -1,0 +1,57 @@
+/** Signals to a container: `kill`, and the way in which `stop` and a forced removal end one. */
+import { constants } from "node:os";
+import { EngineError, isError } from "../base/errors.ts";
+import { type Context, emit } from "./context.ts";
+import { within } from "./deadline.ts";
+import type { Entry, Run } from "./entry.ts";
+import { cancelRestart } from "./restart.ts";
+import { parseSignal } from "./signal-name.ts";
+
+const { SIGKILL, SIGTERM } = constants.signals;
+/** Milliseconds after which a killed container that does not end is an error (a process in state D). */
+const killDeadline = 10_000;
+
+/** Signal number that stops the container: the config's, or SIGTERM. */
+export function stopSignalOf(entry: Entry, given?: string): number {
+  const text = given || entry.record.config.StopSignal;
+  return text === undefined || text === "" ? SIGTERM : parseSignal(text);
+}
+
+/** Sends one signal. False when the process is gone already. A paused container is resumed, or it would never see it. */
+export async function sendSignal(context: Context, entry: Entry, run: Run, signal: number): Promise<boolean> {
+  const ends = signal === SIGKILL || signal === stopSignalOf(entry);
+  if (ends) run.stopRequested = true;
+  try {
+    await context.runtime.kill(entry.id, signal);
+    if (run.paused && ends) {
+      await context.runtime.resume(entry.id);
+      run.paused = false;
+    }
+  } catch (error) {
+    if (!isError(error, "not_found")) throw error;
+    return false;
+  }
+  emit(context, entry, "kill", { signal: String(signal) });
+  return true;
+}
+
+/** SIGKILL, and waits until everything of this run is given back. */
+export async function killAndWait(context: Context, entry: Entry, run: Run): Promise<void> {
+  run.stopRequested = true;
+  await sendSignal(context, entry, run, SIGKILL);
+  if (!(await within(killDeadline, run.ended)))
+    throw new EngineError(
+      "deadline_exceeded",
+      `container ${entry.id} was killed but has not ended: a process of it may hang in the kernel`,
+    );
+}
+
+/** `docker kill`. Throws conflict when the container does not run. */
+export async function killContainer(context: Context, nameOrId: string, text: string | undefined): Promise<void> {
+  const entry = context.entries.get(nameOrId);
+  const signal = parseSignal(text === undefined || text === "" ? "KILL" : text);
+  if (await cancelRestart(context, entry)) return;
+  const run = entry.runOr(`cannot kill container: ${nameOrId}: container ${entry.id} is not running`);
+  if (signal === SIGKILL) await killAndWait(context, entry, run);
+  else await sendSignal(context, entry, run, signal);
+}

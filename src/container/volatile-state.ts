@@ -1,0 +1,65 @@
+/**
+ * What is true of a running container only until the next boot: `<exec-root>/state/<id>.json`, written without fsync.
+ * A file of another boot is as good as none. The kernel, asked through the runtime, decides what runs; this only adds
+ * what the kernel does not tell.
+ */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { systemCode } from "../base/errors.ts";
+
+const shape = z.object({
+  bootId: z.string(),
+  startedAt: z.string(),
+  paused: z.boolean(),
+  restartCount: z.number(),
+  stoppedByUser: z.boolean(),
+});
+
+export type VolatileState = Omit<z.infer<typeof shape>, "bootId">;
+
+export class VolatileStates {
+  readonly #directory: string;
+  readonly #bootId: string;
+
+  constructor(execRoot: string, bootId: string) {
+    this.#directory = join(execRoot, "state");
+    this.#bootId = bootId;
+  }
+
+  async open(): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+  }
+
+  /** Callers write one state of a container at a time. */
+  async write(id: string, state: VolatileState): Promise<void> {
+    const path = this.#path(id);
+    await writeFile(`${path}.new`, JSON.stringify({ bootId: this.#bootId, ...state }), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+  }
+
+  /** Undefined when there is none of this boot. */
+  async read(id: string): Promise<VolatileState | undefined> {
+    try {
+      const state = shape.safeParse(JSON.parse(await readFile(this.#path(id), "utf8")));
+      return state.success && state.data.bootId === this.#bootId ? state.data : undefined;
+    } catch (error) {
+      if (error instanceof SyntaxError || systemCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  async remove(id: string): Promise<void> {
+    await rm(this.#path(id), { force: true });
+  }
+
+  /** Removes what belongs to no known container. */
+  async sweep(known: ReadonlySet<string>): Promise<void> {
+    for (const name of await readdir(this.#directory))
+      if (!known.has(name.split(".")[0] ?? "")) await rm(join(this.#directory, name), { force: true });
+  }
+
+  #path(id: string): string {
+    return join(this.#directory, `${id}.json`);
+  }
+}
