@@ -66,8 +66,9 @@ function namePattern(pattern: string): (name: string) => boolean {
   try {
     const expression = new RegExp(pattern, "u");
     return (name) => expression.test(name);
-  } catch (cause) {
-    throw new EngineError("invalid_argument", `invalid filter 'name=[${pattern}]'`, { cause });
+  } catch {
+    // Not an expression: as in Docker it names nothing, for no volume's name has such characters.
+    return () => false;
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { EngineError } from "../base/errors.ts";
 import type { MountPoint, MountRequest } from "../base/mount-point.ts";
-import { type MountDraft, parseBind, parseMountRequest, parseTmpfs, parseVolume } from "./parse-mounts.ts";
+import { draftOf, type MountDraft, parseBind, parseMountRequest, parseTmpfs, parseVolume } from "./parse-mounts.ts";
 
 export type MountRequests = {
   readonly binds: readonly string[];
@@ -18,6 +18,8 @@ export type MountRequests = {
   readonly volumeDriver?: string | undefined;
   /** SELinux is on: labels `z` and `Z` would have to be set, which is not done here. */
   readonly selinux?: boolean;
+  /** The engine's data root: a bind that shows it must not hold its mounts fast. */
+  readonly dataRoot?: string;
 };
 
 /** Drafts in the order in which they must be mounted: parents before what lies below. Throws invalid_argument. */
@@ -44,15 +46,34 @@ export function mergeMountPoints(requests: MountRequests): readonly MountDraft[]
   }
   const drafts = [...merged.values()];
   if (requests.selinux === true) drafts.forEach(refuseRelabel);
-  return drafts.sort(byDepth);
+  const { dataRoot } = requests;
+  return (dataRoot === undefined ? drafts : drafts.map((draft) => letGo(draft, dataRoot))).sort(byDepth);
 }
+
+/**
+ * A private bind of a directory with the data root in it would keep every mount of the engine alive after it was
+ * unmounted outside; so such a bind is a slave, and asking for a private one is refused, as in Docker.
+ */
+function letGo(draft: MountDraft, dataRoot: string): MountDraft {
+  const { point } = draft;
+  if (point.type !== "bind" || (!isInside(point.source, dataRoot) && !isInside(dataRoot, point.source))) return draft;
+  if (draft.asksPropagation && point.propagation.endsWith("private"))
+    throw new EngineError(
+      "invalid_argument",
+      `invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, daemon root: ${JSON.stringify(dataRoot)}, bind mount source: ${JSON.stringify(point.source)}, propagation: ${JSON.stringify(point.propagation)}`,
+    );
+  return draft.asksPropagation ? draft : { ...draft, point: { ...point, propagation: "rslave" } };
+}
+
+const isInside = (path: string, directory: string): boolean =>
+  path === directory || path.startsWith(directory === "/" ? "/" : `${directory}/`);
 
 /** Mounts of other containers: never filled again, never more writable than they were. */
 function* draftsFrom(from: MountRequests["from"]): Iterable<MountDraft> {
   for (const { mounts, readOnly } of from)
     for (const mount of mounts) {
       const point = { ...mount, readWrite: mount.readWrite && !readOnly, mode: "", copyUp: false };
-      yield { point, volume: { options: {}, labels: {} }, createSource: false };
+      yield { ...draftOf(point), asksPropagation: true };
     }
 }
 

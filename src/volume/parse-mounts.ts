@@ -19,6 +19,8 @@ export type MountDraft = {
   };
   /** True: make a missing bind source, as a directory. False: it must exist (see {@link missingSource}). */
   readonly createSource: boolean;
+  /** The request named a propagation; otherwise it is the default and may be changed for one that is safer. */
+  readonly asksPropagation: boolean;
 };
 
 const defaultDriver = "local";
@@ -159,7 +161,7 @@ function draftBind(request: MountRequest, createSource: boolean): MountDraft {
     nonRecursive: wanted.NonRecursive === true,
     readOnlyMode: readOnlyMode(wanted),
   };
-  return { ...draftOf(point), createSource };
+  return { ...draftOf(point), createSource, asksPropagation: (wanted.Propagation ?? "") !== "" };
 }
 
 function draftTmpfs(request: MountRequest): MountDraft {
@@ -196,10 +198,12 @@ function validateAbsolute(path: string): void {
   if (path.includes("\0")) throw invalid(`invalid mount path: ${JSON.stringify(path)} has a NUL in it`);
 }
 
-const draftOf = (point: MountPoint, volume: MountDraft["volume"] = { options: {}, labels: {} }): MountDraft => ({
+/** A draft of which nothing more is known. */
+export const draftOf = (point: MountPoint, volume: MountDraft["volume"] = { options: {}, labels: {} }): MountDraft => ({
   point,
   volume,
   createSource: false,
+  asksPropagation: false,
 });
 
 const invalid = (message: string): EngineError => new EngineError("invalid_argument", message);
