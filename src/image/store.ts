@@ -20,13 +20,17 @@ export type Image = {
   readonly local: boolean;
   /** Sum of the layers' sizes, bytes. */
   readonly size: number;
-  /** Canonical references ("docker.io/library/busybox:latest"); familiar forms are for the API. */
+  /** Sorted canonical references ("docker.io/library/busybox:latest"); familiar forms are for the API. */
   readonly references: readonly string[];
   /** RFC 3339, or undefined when never tagged. */
   readonly lastTagged: string | undefined;
 };
 
-export type RemovedImage = { readonly untagged: string } | { readonly deleted: ImageId };
+/** In Docker's order: references, then the image, then the layers that went with it (topmost first), then its parent... */
+export type RemovedImage = { readonly untagged: string } | { readonly deleted: ImageId | ChainId };
+
+/** An image whose record cannot be trusted. */
+export type DamagedImage = { readonly id: string; readonly problem: string };
 
 export interface ImageStore {
   /** Statements that insert the image (idempotent by id) and hold its layers; run them by `LayerStore.publish`. */
@@ -42,6 +46,8 @@ export interface ImageStore {
   tag(nameOrId: string, reference: string): Promise<void>;
   /** `usedBy`: container ids by image id. Docker's rules of `rmi`: untag, then delete with parents that nobody needs; conflicts carry Docker's texts. */
   remove(nameOrId: string, options: RemoveImageOptions): Promise<readonly RemovedImage[]>;
+  /** Images whose stored config is not what their id says; `list` leaves them out, `getById` throws data_loss. */
+  damaged(): readonly DamagedImage[];
 }
 
 export type NewImage = {
