@@ -1,0 +1,79 @@
+/**
+ * Taking away layers that nobody needs: no owner, no lease, no child, no container. What is garbage is computed from
+ * the rows; the transaction that marks it checks every condition again, so a hold that was taken meanwhile wins and the
+ * computation is repeated. Data leave the driver's sight after the record says `removing`.
+ */
+import { rm } from "node:fs/promises";
+import { isError } from "../base/errors.ts";
+import type { Leases } from "./leases.ts";
+import { type Parts, recipePath } from "./parts.ts";
+import type { LayerRow } from "./records.ts";
+import type { LayerInfo } from "./store.ts";
+
+/** How often a hold may come between before this call leaves the rest to the next. */
+const attempts = 5;
+
+/** Removes every unneeded layer; returns the image layers that went, topmost first. */
+export async function collect(parts: Parts, leases: Leases): Promise<readonly LayerInfo[]> {
+  for (let attempt = 1; ; attempt++) {
+    const garbage = findGarbage(parts, leases);
+    if (garbage.layers.length === 0) return [];
+    const ids = [...garbage.inits, ...garbage.layers.map(({ id }) => id)];
+    try {
+      await leases.doom(ids, () => remove(parts, ids));
+      return garbage.layers.map(({ id: _, ...info }) => info);
+    } catch (error) {
+      if (!isError(error, "conflict") || attempt === attempts) throw error;
+    }
+  }
+}
+
+type Garbage = { readonly layers: readonly LayerRow[]; readonly inits: readonly string[] };
+
+function findGarbage({ records }: Parts, leases: Leases): Garbage {
+  const layers = records.layers();
+  const byChain = new Map(layers.map((layer) => [layer.chainId, layer]));
+  const held = records.heldLayers();
+  const needed = new Set<string>();
+  for (const layer of layers) {
+    if (!held.has(layer.id) && !leases.has(layer.id)) continue;
+    for (let next: LayerRow | undefined = layer; next !== undefined && !needed.has(next.id); ) {
+      needed.add(next.id);
+      next = next.parent === undefined ? undefined : byChain.get(next.parent);
+    }
+  }
+  const garbage = layers.filter((layer) => !needed.has(layer.id));
+  const ids = new Set(garbage.map(({ id }) => id));
+  const inits = records.inits().filter(({ top }) => top !== undefined && ids.has(top));
+  return { layers: childrenFirst(garbage), inits: inits.map(({ id }) => id) };
+}
+
+function childrenFirst(layers: readonly LayerRow[]): LayerRow[] {
+  const byChain = new Map(layers.map((layer) => [layer.chainId, layer]));
+  const depths = new Map<LayerRow, number>();
+  const depthOf = (layer: LayerRow): number => {
+    const path: LayerRow[] = [];
+    let next: LayerRow | undefined = layer;
+    for (
+      ;
+      next !== undefined && !depths.has(next);
+      next = next.parent === undefined ? undefined : byChain.get(next.parent)
+    )
+      path.push(next);
+    let depth = next === undefined ? 0 : (depths.get(next) ?? 0);
+    for (const step of path.toReversed()) depths.set(step, ++depth);
+    return depth;
+  };
+  for (const layer of layers) depthOf(layer);
+  return layers.toSorted((a, b) => (depths.get(b) ?? 0) - (depths.get(a) ?? 0));
+}
+
+async function remove(parts: Parts, ids: readonly string[]): Promise<void> {
+  const { records, driver } = parts;
+  await records.transact(ids.map((id) => records.removingLayer(id)));
+  for (const id of ids) {
+    await driver.remove(id);
+    await rm(recipePath(parts, id), { force: true });
+  }
+  await records.transact(ids.map((id) => records.forget({ table: "layer_layers", id })));
+}

@@ -1,0 +1,95 @@
+/**
+ * What a writable layer changed: its size, its list of changes, its tar. Where the driver keeps changes apart
+ * (overlay), only those are walked; elsewhere the tree is compared with its base, the image's init layer. Everything
+ * is walked in pool workers, on a mounted container as it stands, else on mounts of its own.
+ */
+import { archiveTasks } from "../archive/task-url.ts";
+import type { Change } from "../base/change.ts";
+import type { LayerRef } from "../storage-driver/driver.ts";
+import { type Parts, refOf } from "./parts.ts";
+import type { WritableRow } from "./records.ts";
+import { streamTask } from "./stream-task.ts";
+
+/** A writable and, where it is mounted, its path. */
+export type Subject = { readonly row: WritableRow; readonly path: string | undefined };
+
+/** The layer as its driver knows it. */
+export const writableRef = (parts: Parts, { data, init }: WritableRow): LayerRef => ({
+  id: data,
+  parents: parts.records.ancestry(init),
+});
+
+/** Bytes of regular files that were added or changed, each inode once. */
+export async function changesSize(parts: Parts, subject: Subject, signal?: AbortSignal): Promise<number> {
+  const options = signal === undefined ? {} : { signal };
+  const directory = await changesOf(parts, subject);
+  if (directory !== undefined) {
+    const argument = { path: directory };
+    const { bytes } = await parts.pool.run<typeof argument, { bytes: number }>(
+      archiveTasks,
+      "treeSizeTask",
+      argument,
+      options,
+    );
+    return bytes;
+  }
+  await using trees = await mountTrees(parts, subject);
+  const argument = { base: trees.base, tree: trees.tree };
+  return await parts.pool.run<typeof argument, number>(archiveTasks, "compareTreesSizeTask", argument, options);
+}
+
+/** Sorted by path. */
+export async function listChanges(parts: Parts, subject: Subject): Promise<readonly Change[]> {
+  const { name, argument, mounted } = await comparison(parts, subject);
+  await using _trees = mounted;
+  const changes = await parts.pool.run<object, Change[]>(archiveTasks, `${name}Task`, argument);
+  return changes.toSorted((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+}
+
+/** The changes as a layer tar. */
+export async function* changesTar(
+  parts: Parts,
+  subject: Subject,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  const { name, argument, mounted } = await comparison(parts, subject);
+  await using _trees = mounted;
+  yield* streamTask(parts.pool, { module: archiveTasks, name: `${name}TarTask`, argument, signal });
+}
+
+type Comparison = { readonly name: string; readonly argument: object; readonly mounted: AsyncDisposable };
+
+async function comparison(parts: Parts, subject: Subject): Promise<Comparison> {
+  const upper = await changesOf(parts, subject);
+  if (upper === undefined) {
+    const trees = await mountTrees(parts, subject);
+    return { name: "compareTrees", argument: { base: trees.base, tree: trees.tree }, mounted: trees };
+  }
+  const base = await mountBase(parts, subject.row);
+  return { name: "overlayChanges", argument: { upper, lowerView: base.path }, mounted: base };
+}
+
+/** Asks for the mounts first, because that mends a writable which a power cut took. */
+async function changesOf(parts: Parts, { row, path }: Subject): Promise<string | undefined> {
+  const ref = writableRef(parts, row);
+  if (path === undefined) await parts.driver.mounts(ref, "writable");
+  return parts.driver.changes(ref)?.path;
+}
+
+async function mountBase(parts: Parts, row: WritableRow): Promise<AsyncDisposable & { readonly path: string }> {
+  return parts.mounts.mount(await parts.driver.mounts(refOf(parts, row.init), "layer"));
+}
+
+type Trees = AsyncDisposable & { readonly base: string; readonly tree: string };
+
+async function mountTrees(parts: Parts, { row, path }: Subject): Promise<Trees> {
+  await using stack = new AsyncDisposableStack();
+  const base = stack.use(await mountBase(parts, row)).path;
+  const tree = path ?? stack.use(await mountWritable(parts, row)).path;
+  const kept = stack.move();
+  return { base, tree, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+async function mountWritable(parts: Parts, row: WritableRow): Promise<AsyncDisposable & { readonly path: string }> {
+  return parts.mounts.mount(await parts.driver.mounts(writableRef(parts, row), "writable"));
+}

@@ -1,0 +1,244 @@
+/**
+ * From a tar to an acknowledged layer. `register` unpacks into a stage (hashing as it goes) and fixes it; the layer is
+ * then *pending*: it can be a parent and be shared by other registrations, but a crash forgets it. `publish` makes
+ * pending layers durable (one sync for all) and ready (one transaction). `abandon` gives them up.
+ *
+ * Order on disk: record `staging` -> data in the driver's staging -> rename -> syncfs -> record `ready`.
+ * Every pending layer holds a lease on itself per caller, and one on its parent for as long as it is pending.
+ */
+import { rm, stat } from "node:fs/promises";
+import { type ChainId, chainIdOf, type DiffId, parseDiffId } from "../base/digest.ts";
+import { EngineError } from "../base/errors.ts";
+import { syncDirectory, syncFilesystem } from "../host/durable.ts";
+import type { Statement } from "../metadata/database.ts";
+import { KeyedLock } from "./keyed-lock.ts";
+import type { Leases } from "./leases.ts";
+import { type Parts, randomId, recipePath, refOf } from "./parts.ts";
+import type { LayerInfo, PendingLayer, RegisterOptions } from "./store.ts";
+import { unpack } from "./unpack.ts";
+
+/** A layer that is unpacked and fixed, but not acknowledged. */
+type Pending = { readonly id: string; readonly info: LayerInfo; readonly parent: string | undefined };
+
+export class Registrations {
+  readonly #parts: Parts;
+  readonly #leases: Leases;
+  readonly #locks = new KeyedLock();
+  readonly #pending = new Map<ChainId, Pending>();
+  /** Leases that callers hold, by the very object they were given. */
+  readonly #handles = new Map<PendingLayer, string>();
+
+  constructor(parts: Parts, leases: Leases) {
+    this.#parts = parts;
+    this.#leases = leases;
+  }
+
+  async register(
+    parent: ChainId | undefined,
+    tar: AsyncIterable<Uint8Array>,
+    options: RegisterOptions = {},
+  ): Promise<PendingLayer> {
+    const { expected, signal } = options;
+    signal?.throwIfAborted();
+    if (expected === undefined) return this.#unpackUnknown(parent, tar, options);
+    const chainId = chainIdOf(parent, expected);
+    return this.#locks.run(
+      chainId,
+      async () => (await this.#share(chainId)) ?? this.#unpackNew(parent, tar, options),
+      signal,
+    );
+  }
+
+  async publish(layers: readonly PendingLayer[], statements: readonly Statement[]): Promise<void> {
+    for (const layer of layers)
+      if (!this.#handles.has(layer))
+        throw new EngineError("conflict", `layer ${layer.chainId} is not pending any more; register it again`);
+    const fresh = this.#withPendingBelow(layers);
+    if (fresh.length > 0) await this.#sync();
+    const { records } = this.#parts;
+    await records.transact([...fresh.map(({ id, info }) => records.readyLayer(id, info)), ...statements]);
+    for (const { id, info, parent } of fresh) {
+      if (this.#pending.get(info.chainId)?.id !== id) continue;
+      this.#pending.delete(info.chainId);
+      if (parent !== undefined) this.#leases.give(parent);
+    }
+    for (const layer of layers) this.#release(layer);
+  }
+
+  /** From the top down, so that a parent's last lease falls after its child's. */
+  async abandon(layers: readonly PendingLayer[]): Promise<void> {
+    for (const layer of layers.toReversed()) {
+      const id = this.#release(layer);
+      const pending = this.#pending.get(layer.chainId);
+      if (id !== undefined && pending?.id === id) await this.#dropUnused(pending);
+    }
+  }
+
+  /** Gives up everything that was never published. */
+  async close(): Promise<void> {
+    await this.abandon([...this.#handles.keys()]);
+  }
+
+  #release(layer: PendingLayer): string | undefined {
+    const id = this.#handles.get(layer);
+    this.#handles.delete(layer);
+    if (id !== undefined) this.#leases.give(id);
+    return id;
+  }
+
+  /** A lease on the chain if it is there, ready or pending. */
+  async #share(chainId: ChainId): Promise<PendingLayer | undefined> {
+    const found = await this.#lease(chainId);
+    return found && this.#handle(found.id, { ...found.info, existed: true });
+  }
+
+  async #lease(chainId: ChainId): Promise<Pending | undefined> {
+    for (;;) {
+      const pending = this.#pending.get(chainId);
+      const row = pending === undefined ? this.#parts.records.findLayer(chainId) : undefined;
+      const id = pending?.id ?? row?.id;
+      if (id === undefined) return undefined;
+      const blocked = this.#leases.blocked(id);
+      if (blocked === undefined) {
+        this.#leases.take(id);
+        if (pending !== undefined) return pending;
+        if (row !== undefined) return { id: row.id, info: infoOf(row), parent: undefined };
+      }
+      await blocked;
+    }
+  }
+
+  #handle(id: string, layer: PendingLayer): PendingLayer {
+    this.#handles.set(layer, id);
+    return layer;
+  }
+
+  /** Unpacks `expected`, which is not there; the caller holds the lock of its chain. */
+  async #unpackNew(
+    parent: ChainId | undefined,
+    tar: AsyncIterable<Uint8Array>,
+    options: RegisterOptions,
+  ): Promise<PendingLayer> {
+    return this.#keep(await this.#unpack(parent, tar, options));
+  }
+
+  /** Only the hash tells which layer this is, so it is unpacked first and dropped when it was there already. */
+  async #unpackUnknown(
+    parent: ChainId | undefined,
+    tar: AsyncIterable<Uint8Array>,
+    options: RegisterOptions,
+  ): Promise<PendingLayer> {
+    const unpacked = await this.#unpack(parent, tar, options);
+    return this.#locks.run(unpacked.info.chainId, async () => {
+      const shared = await this.#share(unpacked.info.chainId);
+      if (shared === undefined) return this.#keep(unpacked);
+      await this.#drop(unpacked);
+      return shared;
+    });
+  }
+
+  #keep(pending: Pending): PendingLayer {
+    this.#pending.set(pending.info.chainId, pending);
+    this.#leases.take(pending.id);
+    return this.#handle(pending.id, { ...pending.info, existed: false });
+  }
+
+  /** On success the result holds a lease on its parent; on failure nothing stays. */
+  async #unpack(
+    parent: ChainId | undefined,
+    tar: AsyncIterable<Uint8Array>,
+    { expected, signal }: RegisterOptions,
+  ): Promise<Pending> {
+    const below = parent === undefined ? undefined : await this.#lease(parent);
+    if (parent !== undefined && below === undefined) throw new EngineError("not_found", `No such layer: ${parent}`);
+    const id = randomId();
+    const { records } = this.#parts;
+    try {
+      await records.transact([records.insertLayer({ id, kind: "image", parent: below?.id })]);
+      const layer = refOf(this.#parts, id);
+      this.#checkDepth(layer.parents.length + 1);
+      const applied = await unpack(this.#parts, layer, { tar, ...(signal ? { signal } : {}) });
+      const diffId = verified(parseDiffId(applied.diffId), expected);
+      const info = { chainId: chainIdOf(parent, diffId), diffId, parent, size: applied.size, tarSize: applied.tarSize };
+      return { id, info, parent: below?.id };
+    } catch (error) {
+      // The first failure is the one to tell; what cannot be erased now goes at the next start.
+      await this.#erase(id).catch(() => undefined);
+      if (below !== undefined) await this.#giveBack(below);
+      throw error;
+    }
+  }
+
+  /** A container needs its own layer and the init layer over the chain. */
+  #checkDepth(depth: number): void {
+    const most = this.#parts.driver.traits.maxParents - 1;
+    if (depth > most)
+      throw new EngineError(
+        "invalid_argument",
+        `max depth exceeded: the ${this.#parts.driver.name} storage driver takes ${most} layers`,
+      );
+  }
+
+  async #giveBack(pending: Pending): Promise<void> {
+    this.#leases.give(pending.id);
+    if (this.#pending.get(pending.info.chainId)?.id === pending.id) await this.#dropUnused(pending);
+  }
+
+  async #dropUnused(pending: Pending): Promise<void> {
+    if (!this.#leases.has(pending.id)) {
+      this.#pending.delete(pending.info.chainId);
+      await this.#drop(pending);
+    }
+  }
+
+  async #drop({ id, parent }: Pending): Promise<void> {
+    await this.#erase(id);
+    if (parent === undefined) return;
+    const below = this.#pending.values().find((pending) => pending.id === parent);
+    if (below === undefined) this.#leases.give(parent);
+    else await this.#giveBack(below);
+  }
+
+  async #erase(id: string): Promise<void> {
+    const { driver, records } = this.#parts;
+    await driver.remove(id);
+    await rm(recipePath(this.#parts, id), { force: true });
+    await records.transact([records.forget({ table: "layer_layers", id })]);
+  }
+
+  /** The pending ones of `layers` and of everything below them, lowest first. */
+  #withPendingBelow(layers: readonly PendingLayer[]): Pending[] {
+    const found = new Map<string, Pending>();
+    for (const layer of layers) {
+      const up: Pending[] = [];
+      for (let next = this.#pending.get(layer.chainId); next !== undefined; ) {
+        up.unshift(next);
+        next = next.info.parent === undefined ? undefined : this.#pending.get(next.info.parent);
+      }
+      for (const pending of up) found.set(pending.id, pending);
+    }
+    return [...found.values()];
+  }
+
+  /** One sync of the driver's filesystem, and of the recipes' where that is another. */
+  async #sync(): Promise<void> {
+    const { driver, folder } = this.#parts;
+    await syncFilesystem(driver.home);
+    if ((await stat(folder)).dev !== (await stat(driver.home)).dev) await syncFilesystem(folder);
+    await syncDirectory(folder);
+  }
+}
+
+const infoOf = ({ chainId, diffId, parent, size, tarSize }: LayerInfo): LayerInfo => ({
+  chainId,
+  diffId,
+  parent,
+  size,
+  tarSize,
+});
+
+function verified(found: DiffId, expected: DiffId | undefined): DiffId {
+  if (expected !== undefined && found !== expected)
+    throw new EngineError("data_loss", `layer tar has digest ${found}, expected ${expected}: fetch or build it again`);
+  return found;
+}

@@ -1,0 +1,50 @@
+/**
+ * Mounts that live for one operation, each on a random directory below `<exec root>/mnt`. Whatever is there at
+ * start-up belongs to nobody and is taken away.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Mounts } from "../base/mount.ts";
+import { mountAll, unmountAll } from "../host/mount.ts";
+import type { MountedTree } from "./store.ts";
+
+export class TemporaryMounts {
+  readonly #folder: string;
+
+  constructor(execRoot: string) {
+    this.#folder = join(execRoot, "mnt");
+  }
+
+  /** Makes the folder; unmounts and removes what an earlier life left in it. */
+  async open(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(this.#folder)) await this.#remove(join(this.#folder, name));
+  }
+
+  /** Mounts until the tree is disposed. On failure nothing stays. */
+  async mount(mounts: Mounts): Promise<MountedTree> {
+    const path = join(this.#folder, randomBytes(12).toString("hex"));
+    await mkdir(path, { mode: 0o700 });
+    try {
+      mountAll(mounts, path);
+    } catch (error) {
+      await rmdir(path);
+      throw error;
+    }
+    let disposed: Promise<void> | undefined;
+    return {
+      path,
+      [Symbol.asyncDispose]: () => {
+        disposed ??= this.#remove(path);
+        return disposed;
+      },
+    };
+  }
+
+  /** A temporary mount has no writes to save (stages are synced when they are published), so unmounting is quick. */
+  async #remove(path: string): Promise<void> {
+    unmountAll(path);
+    await rmdir(path);
+  }
+}

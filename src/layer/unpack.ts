@@ -1,0 +1,40 @@
+/**
+ * Filling one stage from a tar: the driver's stage is mounted, a worker applies the tar to the merged tree and hashes
+ * it, the stage is unmounted and fixed. The caller has recorded the intent, and erases the stage when this fails.
+ */
+import { archiveTasks } from "../archive/task-url.ts";
+import type { LayerRef } from "../storage-driver/driver.ts";
+import { type Parts, recipePath } from "./parts.ts";
+
+/** What `applyLayerTask` found: `size` counts regular files, each inode once. */
+export type Applied = { readonly diffId: string; readonly tarSize: number; readonly size: number };
+
+type Argument = {
+  readonly root: string;
+  readonly recipePath: string;
+  readonly escapeXattrs?: { readonly from: string; readonly to: string };
+};
+
+export type Source = { readonly tar: AsyncIterable<Uint8Array>; readonly signal?: AbortSignal };
+
+/** Stages, fills and commits `layer`. */
+export async function unpack(parts: Parts, layer: LayerRef, { tar, signal }: Source): Promise<Applied> {
+  const stage = await parts.driver.stage(layer);
+  const applied = await fill();
+  signal?.throwIfAborted();
+  await parts.driver.commit(layer);
+  return applied;
+
+  async function fill(): Promise<Applied> {
+    await using tree = await parts.mounts.mount(stage.mounts);
+    const argument: Argument = {
+      root: tree.path,
+      recipePath: recipePath(parts, layer.id),
+      ...(stage.escapeXattrs === undefined ? {} : { escapeXattrs: stage.escapeXattrs }),
+    };
+    return await parts.pool.run<Argument, Applied>(archiveTasks, "applyLayerTask", argument, {
+      input: tar,
+      ...(signal ? { signal } : {}),
+    });
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * Containers' writable layers: made over the image's init layer, mounted at `<exec root>/layers/<id>` for as long as
+ * someone holds them, measured, removed. A *holder* is a named use of the mount; holders are kept in memory, the mount
+ * itself outlives the daemon and is found again in the mount table.
+ *
+ * Promises: one change at a time per writable; a size is never stale: a mounted layer is walked as it stands, an
+ * unmounted one has a figure that was taken after its last unmount, or is walked once more (see size-record.ts).
+ */
+import { mkdir, readdir, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Change } from "../base/change.ts";
+import type { ChainId } from "../base/digest.ts";
+import { EngineError, systemCode } from "../base/errors.ts";
+import { syncFilesystem } from "../host/durable.ts";
+import { isMountPoint, mountAll } from "../host/mount.ts";
+import type { Statement } from "../metadata/database.ts";
+import type { ChangesDirectory } from "../storage-driver/driver.ts";
+import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
+import { InitLayers } from "./init-layer.ts";
+import { KeyedLock } from "./keyed-lock.ts";
+import { type Parts, randomId } from "./parts.ts";
+import type { WritableRow } from "./records.ts";
+import { SizeRecord } from "./size-record.ts";
+import type { WritableOptions } from "./store.ts";
+import type { Sweeper } from "./sweeper.ts";
+
+const tasks = new URL("./mount-task.ts", import.meta.url);
+
+/** How long after the last unmount the layer is measured: what is removed at once need not be. */
+const measureDelayMs = 250;
+
+type Measuring = { readonly timer: NodeJS.Timeout; readonly abort: AbortController };
+
+export class Writables {
+  readonly #parts: Parts;
+  readonly #sweeper: Sweeper;
+  readonly #inits: InitLayers;
+  readonly #sizes: SizeRecord;
+  readonly #locks = new KeyedLock();
+  readonly #holders = new Map<string, Set<string>>();
+  readonly #measuring = new Map<string, Measuring>();
+  readonly #background = new Set<Promise<void>>();
+
+  constructor(parts: Parts, sweeper: Sweeper) {
+    this.#parts = parts;
+    this.#sweeper = sweeper;
+    this.#inits = new InitLayers(parts);
+    this.#sizes = new SizeRecord(parts);
+  }
+
+  /** Takes away mounts and marks of writables that no row names. */
+  async open(): Promise<void> {
+    const { mountFolder, records } = this.#parts;
+    await mkdir(mountFolder, { recursive: true, mode: 0o700 });
+    const rows = records.writables();
+    const ids = new Set(rows.map(({ id }) => id));
+    for (const name of await readdir(mountFolder)) if (!ids.has(name)) await this.#unmountPath(join(mountFolder, name));
+    await this.#sizes.open(new Set(rows.map(({ data }) => data)));
+  }
+
+  async create(id: string, top: ChainId | undefined, { storageOptions, statements }: WritableOptions): Promise<void> {
+    const { records, driver } = this.#parts;
+    const init = await this.#inits.get(this.#layerId(top));
+    const data = randomId();
+    await records.transact([records.insertWritable({ id, data, init })]);
+    try {
+      await driver.createWritable({ id: data, parents: records.ancestry(init) }, storageOptions);
+      // A copy that a power cut took could not be told from a whole one; an empty diff is made again by `mounts`.
+      if (driver.traits.keeps === "whole") await syncFilesystem(driver.home);
+      await records.transact([records.readyWritable(data), ...statements]);
+    } catch (error) {
+      await driver.remove(data);
+      await records.transact([records.forget({ table: "layer_writables", id: data })]);
+      this.#sweeper.start();
+      throw error;
+    }
+  }
+
+  mount(id: string, holder: string): Promise<string> {
+    this.#cancelMeasuring(id);
+    return this.#locks.run(id, async () => {
+      const row = this.#get(id);
+      const path = this.#path(id);
+      if (!this.#isMounted(id)) await this.#mount(row, path);
+      this.#holders.set(id, (this.#holders.get(id) ?? new Set()).add(holder));
+      return path;
+    });
+  }
+
+  unmount(id: string, holder: string): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const holders = this.#holders.get(id);
+      if (holders !== undefined && !holders.delete(holder)) return;
+      if (holders !== undefined && holders.size > 0) return;
+      // Without holders it may still be mounted by an earlier life of the daemon.
+      this.#holders.delete(id);
+      const row = this.#parts.records.findWritable(id);
+      if (row === undefined || !isMountPoint(this.#path(id))) return;
+      await this.#unmountPath(this.#path(id));
+      this.#measureSoon(id);
+    });
+  }
+
+  remove(id: string, statements: readonly Statement[]): Promise<void> {
+    this.#cancelMeasuring(id);
+    return this.#locks.run(id, async () => {
+      const { records, driver } = this.#parts;
+      const row = records.findWritable(id);
+      await records.transact(row === undefined ? statements : [...statements, records.removingWritable(id)]);
+      if (row === undefined) return;
+      this.#holders.delete(id);
+      await this.#unmountPath(this.#path(id));
+      await driver.remove(row.data);
+      await this.#sizes.forget(row.data);
+      this.#inBackground(records.transact([records.forget({ table: "layer_writables", id: row.data })]));
+      this.#sweeper.start();
+    });
+  }
+
+  /** See the contract: exact as of the call. */
+  async size(id: string): Promise<number> {
+    if (!this.#isMounted(id)) return this.#locks.run(id, () => this.#measure(id));
+    await using pin = await this.#pin(id);
+    return await changesSize(this.#parts, pin.subject);
+  }
+
+  async changes(id: string): Promise<readonly Change[]> {
+    await using pin = await this.#pin(id);
+    return await listChanges(this.#parts, pin.subject);
+  }
+
+  async *changesTar(id: string, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+    await using pin = await this.#pin(id);
+    yield* changesTar(this.#parts, pin.subject, signal);
+  }
+
+  changesDirectory(id: string): ChangesDirectory | undefined {
+    return this.#parts.driver.changes(writableRef(this.#parts, this.#get(id)));
+  }
+
+  /** Where the driver names a merged directory, it is the one that this store mounts. */
+  describe(id: string): Readonly<Record<string, string>> {
+    const data = this.#parts.driver.describe(writableRef(this.#parts, this.#get(id)), "writable");
+    return "MergedDir" in data ? { ...data, MergedDir: this.#path(id) } : data;
+  }
+
+  /** Leaves mounts as they are: containers outlive the daemon. */
+  async close(): Promise<void> {
+    for (const id of [...this.#measuring.keys()]) this.#cancelMeasuring(id);
+    await Promise.all(this.#background);
+  }
+
+  #get(id: string): WritableRow {
+    const row = this.#parts.records.findWritable(id);
+    if (row === undefined) throw new EngineError("not_found", `No such writable layer: ${id}`);
+    return row;
+  }
+
+  #layerId(top: ChainId | undefined): string | undefined {
+    if (top === undefined) return undefined;
+    const layer = this.#parts.records.findLayer(top);
+    if (layer === undefined) throw new EngineError("not_found", `No such layer: ${top}`);
+    return layer.id;
+  }
+
+  #path(id: string): string {
+    return join(this.#parts.mountFolder, id);
+  }
+
+  #isMounted(id: string): boolean {
+    return this.#holders.has(id) || isMountPoint(this.#path(id));
+  }
+
+  /** What is mounted stays so while it is walked. One without known holders belongs to a container that outlived us: it is left alone. */
+  async #pin(id: string): Promise<AsyncDisposable & { readonly subject: Subject }> {
+    const row = this.#get(id);
+    if (!this.#holders.has(id)) {
+      const path = this.#isMounted(id) ? this.#path(id) : undefined;
+      return { subject: { row, path }, [Symbol.asyncDispose]: async () => undefined };
+    }
+    const holder = `walk ${randomId()}`;
+    const path = await this.mount(id, holder);
+    return { subject: { row, path }, [Symbol.asyncDispose]: () => this.unmount(id, holder) };
+  }
+
+  async #mount(row: WritableRow, path: string): Promise<void> {
+    await this.#sizes.mark(row);
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    mountAll(await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable"), path);
+  }
+
+  async #unmountPath(path: string): Promise<void> {
+    if (isMountPoint(path)) await this.#parts.pool.run<{ path: string }, void>(tasks, "unmountTask", { path });
+    try {
+      await rmdir(path);
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+    }
+  }
+
+  #measureSoon(id: string): void {
+    const abort = new AbortController();
+    const timer = setTimeout(() => {
+      this.#inBackground(this.#locks.run(id, () => this.#measure(id, abort.signal), abort.signal));
+    }, measureDelayMs).unref();
+    this.#measuring.set(id, { timer, abort });
+  }
+
+  #cancelMeasuring(id: string): void {
+    const measuring = this.#measuring.get(id);
+    this.#measuring.delete(id);
+    if (measuring === undefined) return;
+    clearTimeout(measuring.timer);
+    measuring.abort.abort(new EngineError("canceled", `measuring ${id} was given up`));
+  }
+
+  /** Inside the lock, so nobody mounts meanwhile. */
+  async #measure(id: string, signal?: AbortSignal): Promise<number> {
+    const row = this.#get(id);
+    if (this.#isMounted(id)) return changesSize(this.#parts, { row, path: this.#path(id) }, signal);
+    const known = await this.#sizes.read(row);
+    if (known !== undefined) return known;
+    const measured = await changesSize(this.#parts, { row, path: undefined }, signal);
+    await this.#sizes.write(row, measured);
+    return measured;
+  }
+
+  /** What fails here is done again: at the next question for a size, at the next start for a row that should be gone. */
+  #inBackground(work: Promise<unknown>): void {
+    const settled = work.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#background.add(settled);
+    void settled.then(() => this.#background.delete(settled));
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * btrfs: every layer is a subvolume, made as a snapshot of its parent: a whole tree that shares every unchanged block,
+ * at the cost of one ioctl whatever its size.
+ *
+ *   <home>/subvolumes/<id>   layers (read-only subvolumes) and writables
+ *   <home>/staging/<id>      a layer being filled, `trash/<random>` what was removed
+ */
+import { mkdir, mkdtemp, rm, rmdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { EngineError, errorMessage, systemCode } from "../../base/errors.ts";
+import type { Mounts } from "../../base/mount.ts";
+import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
+import { filesystemName, nearestExisting } from "../filesystem.ts";
+import { Folders } from "../folders.ts";
+import { emptyTrashTask, makeSubvolumeTask } from "./subvolume-task.ts";
+
+const tasks = new URL("./subvolume-task.ts", import.meta.url);
+
+export const btrfs: DriverFactory = {
+  name: "btrfs",
+  async probe(home) {
+    const above = await nearestExisting(home);
+    const filesystem = await filesystemName(above);
+    if (filesystem !== "btrfs") return `${home} is on ${filesystem}; the btrfs driver needs a btrfs filesystem there`;
+    return trySubvolume(above);
+  },
+  async open(home, options, context) {
+    for (const key of Object.keys(options))
+      throw new EngineError("invalid_argument", `btrfs: unknown option ${key} (quotas are not supported yet)`);
+    const folders = new Folders(home, "subvolumes");
+    await folders.create();
+    return new Btrfs(folders, context);
+  },
+};
+
+class Btrfs implements StorageDriver {
+  readonly name = "btrfs";
+  readonly home: string;
+  readonly traits: Traits = { keeps: "whole", maxParents: 500, sharesBlocks: true, containerOptions: [] };
+  readonly #folders: Folders;
+  readonly #context: DriverContext;
+
+  constructor(folders: Folders, context: DriverContext) {
+    this.home = folders.home;
+    this.#folders = folders;
+    this.#context = context;
+  }
+
+  async stage(layer: LayerRef): Promise<Stage> {
+    await this.#make(layer);
+    return { form: "tree", mounts: [{ kind: "bind", source: this.#folders.staged(layer.id), readonly: false }] };
+  }
+
+  /** The rename first: a read-only subvolume does not move. */
+  async commit({ id }: LayerRef): Promise<void> {
+    await this.#folders.commit(id);
+    await this.#setReadOnly(this.#folders.kept(id), true);
+  }
+
+  async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
+    for (const key of Object.keys(options))
+      throw new EngineError(
+        "invalid_argument",
+        `--storage-opt ${key} is not supported by the btrfs storage driver (quotas are not supported yet)`,
+      );
+    await this.#make(layer);
+    await this.#folders.commit(layer.id);
+  }
+
+  async mounts({ id }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
+    return [{ kind: "bind", source: this.#folders.kept(id), readonly: kind === "layer" }];
+  }
+
+  changes(): undefined {
+    return undefined;
+  }
+
+  async remove(id: string): Promise<void> {
+    const kept = this.#folders.kept(id);
+    try {
+      if ((await stat(kept)).isDirectory()) await this.#setReadOnly(kept, false);
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+    }
+    await this.#folders.discard(id);
+  }
+
+  list(): Promise<readonly string[]> {
+    return this.#folders.list();
+  }
+
+  async sweep(signal?: AbortSignal): Promise<number> {
+    const folder = this.#folders.trash;
+    return this.#context.pool.run<{ folder: string }, number>(
+      tasks,
+      "emptyTrashTask",
+      { folder },
+      signal ? { signal } : {},
+    );
+  }
+
+  /** Docker's one row (moby btrfs.Status). */
+  async status(): Promise<readonly (readonly [string, string])[]> {
+    return [["Btrfs", ""]];
+  }
+
+  describe(): Readonly<Record<string, string>> {
+    return {};
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  async #make({ id, parents }: LayerRef): Promise<void> {
+    const path = this.#folders.staged(id);
+    const [parent] = parents;
+    const argument = parent === undefined ? { path } : { path, source: this.#folders.kept(parent) };
+    await this.#context.pool.run<{ path: string; source?: string }, void>(tasks, "makeSubvolumeTask", argument);
+  }
+
+  async #setReadOnly(path: string, readOnly: boolean): Promise<void> {
+    await this.#context.pool.run<{ path: string; readOnly: boolean }, void>(tasks, "setReadOnlyTask", {
+      path,
+      readOnly,
+    });
+  }
+}
+
+/** Makes and deletes a subvolume in `folder`; resolves to why that cannot be. */
+async function trySubvolume(folder: string): Promise<string | undefined> {
+  const scratch = await mkdtemp(join(folder, ".trial-"));
+  try {
+    await mkdir(join(scratch, "trash"));
+    makeSubvolumeTask({ path: join(scratch, "trash", "subvolume") });
+    emptyTrashTask({ folder: join(scratch, "trash") });
+    await rmdir(join(scratch, "trash"));
+    return undefined;
+  } catch (error) {
+    return `a btrfs subvolume cannot be made in ${folder}: ${errorMessage(error)}`;
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}

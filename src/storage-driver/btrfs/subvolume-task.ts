@@ -1,0 +1,66 @@
+/**
+ * What the btrfs driver does in a pool worker: making, fixing and deleting subvolumes. A container may have made
+ * subvolumes of its own inside its root (any owner of a directory can); they are found and deleted with it.
+ */
+import { dirname } from "node:path";
+import { systemCode } from "../../base/errors.ts";
+import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat } from "../../host/sys.ts";
+import { createSnapshot, createSubvolume, destroySubvolume, setReadOnly, subvolumeInode } from "./ioctl.ts";
+
+const directory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
+
+/** Makes the subvolume `path`: a snapshot of the subvolume `source`, or an empty one (0755). */
+export function makeSubvolumeTask({ path, source }: { readonly path: string; readonly source?: string }): void {
+  const name = Buffer.from(path.slice(dirname(path).length + 1));
+  using parent = opened(dirname(path));
+  if (source === undefined) {
+    createSubvolume(parent.fd, name);
+    fchmodat(parent.fd, name, 0o755);
+    return;
+  }
+  using from = opened(source);
+  createSnapshot(from.fd, parent.fd, name);
+}
+
+export function setReadOnlyTask({ path, readOnly }: { readonly path: string; readonly readOnly: boolean }): void {
+  setReadOnly(path, readOnly);
+}
+
+/** Deletes every subvolume in `folder`; returns how many there were. */
+export function emptyTrashTask({ folder }: { readonly folder: string }): number {
+  using top = opened(folder);
+  const names = readDirectory(top.fd);
+  for (const name of names) destroyWithNested(top.fd, name);
+  return names.length;
+}
+
+function destroyWithNested(parentFd: number, name: Uint8Array): void {
+  try {
+    destroySubvolume(parentFd, name);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return;
+    if (systemCode(error) !== "ENOTEMPTY") throw error;
+    destroyBelow(parentFd, name);
+    destroySubvolume(parentFd, name);
+  }
+}
+
+/** Destroys every subvolume below the directory `name`. */
+function destroyBelow(parentFd: number, name: Uint8Array): void {
+  const fd = openat2(parentFd, name, directory);
+  try {
+    for (const child of readDirectory(fd)) {
+      const { mode, ino } = statat(fd, child);
+      if ((mode & 0o170000) !== 0o040000) continue;
+      if (ino === subvolumeInode) destroyWithNested(fd, child);
+      else destroyBelow(fd, child);
+    }
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function opened(path: string): Disposable & { readonly fd: number } {
+  const fd = openat2(AT_FDCWD, path, directory);
+  return { fd, [Symbol.dispose]: () => closeFd(fd) };
+}

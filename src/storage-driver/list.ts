@@ -1,0 +1,13 @@
+/**
+ * Every storage driver, in the order in which they are tried when nobody chose one. Adding a driver adds its line here.
+ * Only `select.ts` reads this list.
+ */
+import { btrfs } from "./btrfs/driver.ts";
+import type { DriverFactory } from "./driver.ts";
+import { overlay2 } from "./overlay2/driver.ts";
+import { vfs } from "./vfs/driver.ts";
+
+export const storageDrivers: readonly DriverFactory[] = [overlay2, btrfs, vfs];
+
+/** Works anywhere at a price, so data that it left says nothing of what a person wants. */
+export const lastResort: DriverFactory = vfs;
