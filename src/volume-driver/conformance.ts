@@ -1,0 +1,153 @@
+/**
+ * The conformance suite of volume drivers: what every driver must do, whatever it is made of. It asks `traits`, never
+ * the name. Every case gets a fresh root and ends by asserting that no mount below it is left.
+ */
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import type { Pool } from "../host/pool.ts";
+import { createPool } from "../host/worker-pool.ts";
+import type { VolumeDriver, VolumeSpec } from "./driver.ts";
+
+export type VolumeDriverCase = {
+  readonly root: string;
+  readonly driver: VolumeDriver;
+  /** Opens the driver again over the same root, as a restart of the engine does. */
+  readonly reopen: () => Promise<VolumeDriver>;
+};
+
+export type OpenVolumeDriver = (options: { readonly root: string; readonly pool: Pool }) => Promise<VolumeDriver>;
+
+/** Runs `work` over a fresh root. */
+export async function withVolumeDriver(
+  open: OpenVolumeDriver,
+  work: (given: VolumeDriverCase) => Promise<void>,
+): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const root = await mkdtemp(join(tmpdir(), "volume-driver-"));
+  stack.defer(() => rm(root, { recursive: true, force: true }));
+  const pool = stack.use(createPool());
+  const reopen = (): Promise<VolumeDriver> => open({ root, pool });
+  await work({ root, driver: await reopen(), reopen });
+  const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").filter((line) => line.includes(root));
+  assert.deepEqual(mounts, [], "a mount is left");
+}
+
+const spec = (name: string): VolumeSpec => ({ name, options: {} });
+const notFound = { code: "not_found" };
+
+/** Registers the suite for one driver. */
+export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
+  const given = (work: (given: VolumeDriverCase) => Promise<void>) => () => withVolumeDriver(open, work);
+
+  describe(`volume driver ${title}`, () => {
+    test(
+      "what is created is listed, described, mounted, and gone after remove",
+      given(async ({ driver }) => {
+        await driver.create(spec("one"));
+        await driver.create(spec("two"));
+        assert.deepEqual([...(await driver.list())].sort(), ["one", "two"]);
+        const path = await driver.mount(spec("one"), "use");
+        assert.ok((await stat(path)).isDirectory());
+        await driver.unmount(spec("one"), "use");
+        await driver.remove(spec("one"));
+        assert.deepEqual(await driver.list(), ["two"]);
+        await assert.rejects(driver.describe(spec("one")), notFound);
+        await assert.rejects(driver.mount(spec("one"), "use"), notFound);
+      }),
+    );
+
+    test(
+      "data outlives uses and restarts",
+      given(async ({ driver, reopen }) => {
+        await driver.create(spec("one"));
+        await writeFile(join(await driver.mount(spec("one"), "a"), "f"), "kept");
+        await driver.unmount(spec("one"), "a");
+        const again = await reopen();
+        assert.equal(await readFile(join(await again.mount(spec("one"), "b"), "f"), "utf8"), "kept");
+        await again.unmount(spec("one"), "b");
+      }),
+    );
+
+    test(
+      "two uses see the same data, and two volumes do not",
+      given(async ({ driver }) => {
+        await Promise.all([driver.create(spec("one")), driver.create(spec("two"))]);
+        const [first, second, other] = [
+          await driver.mount(spec("one"), "a"),
+          await driver.mount(spec("one"), "b"),
+          await driver.mount(spec("two"), "a"),
+        ];
+        await writeFile(join(first, "f"), "x");
+        assert.equal(await readFile(join(second, "f"), "utf8"), "x");
+        await assert.rejects(stat(join(other, "f")), { code: "ENOENT" });
+        for (const use of ["a", "b"]) await driver.unmount(spec("one"), use);
+        await driver.unmount(spec("two"), "a");
+      }),
+    );
+
+    test(
+      "create is idempotent and touches no data, also when many ask at once",
+      given(async ({ driver }) => {
+        await Promise.all(Array.from({ length: 20 }, () => driver.create(spec("one"))));
+        await writeFile(join(await driver.mount(spec("one"), "a"), "f"), "kept");
+        await driver.create(spec("one"));
+        assert.equal(await readFile(join(await driver.mount(spec("one"), "a"), "f"), "utf8"), "kept");
+        await driver.unmount(spec("one"), "a");
+      }),
+    );
+
+    test(
+      "remove is refused while a use is left; the same use twice is one; an unknown one is nothing",
+      given(async ({ driver }) => {
+        await driver.create(spec("one"));
+        await driver.mount(spec("one"), "a");
+        await driver.mount(spec("one"), "a");
+        await driver.mount(spec("one"), "b");
+        await driver.unmount(spec("one"), "a");
+        await driver.unmount(spec("one"), "never");
+        await assert.rejects(driver.remove(spec("one")), { code: "conflict" });
+        await driver.unmount(spec("one"), "b");
+        await driver.unmount(spec("one"), "b");
+        await driver.remove(spec("one"));
+      }),
+    );
+
+    test(
+      "to remove what is not there is nothing, and a removed name is free for an empty volume",
+      given(async ({ driver }) => {
+        await driver.remove(spec("one"));
+        await driver.create(spec("one"));
+        await writeFile(join(await driver.mount(spec("one"), "a"), "f"), "old");
+        await driver.unmount(spec("one"), "a");
+        await driver.remove(spec("one"));
+        await driver.create(spec("one"));
+        await assert.rejects(stat(join(await driver.mount(spec("one"), "a"), "f")), { code: "ENOENT" });
+        await driver.unmount(spec("one"), "a");
+      }),
+    );
+
+    test(
+      "usage follows what is written, or is unknown",
+      given(async ({ driver }) => {
+        await driver.create(spec("one"));
+        await writeFile(join(await driver.mount(spec("one"), "a"), "f"), Buffer.alloc(100_000, 1));
+        const usage = await driver.usage(spec("one"));
+        assert.ok(usage === undefined || (usage >= 100_000 && usage < 300_000), String(usage));
+        await driver.unmount(spec("one"), "a");
+      }),
+    );
+
+    test(
+      "options that nobody knows are refused before anything is made",
+      given(async ({ driver }) => {
+        const bad = { name: "one", options: { "no-such-option": "1" } };
+        assert.throws(() => driver.validate(bad), { code: "invalid_argument" });
+        await assert.rejects(driver.create(bad), { code: "invalid_argument" });
+        assert.deepEqual(await driver.list(), []);
+      }),
+    );
+  });
+}
