@@ -1,6 +1,7 @@
 /**
  * Limits of a container's cgroup, as the OCI spec writes them; the same words at create and at update.
  */
+import { existsSync } from "node:fs";
 import type { ResourceUpdate } from "./runtime.ts";
 
 type Plain = Record<string, unknown>;
@@ -8,15 +9,21 @@ type Plain = Record<string, unknown>;
 const nanosPerCpu = 1e9;
 const defaultPeriod = 100_000;
 
-/** `linux.resources` without devices. Members that are undefined say nothing. `swap` false: this kernel counts no swap. */
-export function toOciResources(limits: ResourceUpdate, swap: boolean): Plain {
+/** Docker's rule for a new container: as much swap as memory again, unless it is said. */
+export function withDefaultSwap(limits: ResourceUpdate): ResourceUpdate {
+  const { memory, memorySwap } = limits;
+  return memory === undefined || memory <= 0 || memorySwap ? limits : { ...limits, memorySwap: memory * 2 };
+}
+
+/** `linux.resources` without devices. Members that are undefined say nothing. */
+export function toOciResources(limits: ResourceUpdate): Plain {
   const { memory, memorySwap, memoryReservation, pids, blkioWeight } = limits;
   const cpu = cpuOf(limits);
   return compact({
     memory: compact({
       limit: memory,
       reservation: memoryReservation,
-      swap: swap ? swapOf(memory, memorySwap) : undefined,
+      swap: memorySwap && swapIsCounted() ? memorySwap : undefined,
     }),
     cpu: compact({
       shares: limits.cpuShares,
@@ -30,10 +37,11 @@ export function toOciResources(limits: ResourceUpdate, swap: boolean): Plain {
   });
 }
 
-/** Docker's rule: as much swap as memory again, unless it is said; -1 is without limit. */
-function swapOf(memory: number | undefined, swap: number | undefined): number | undefined {
-  if (swap !== undefined && swap !== 0) return swap;
-  return memory === undefined || memory <= 0 ? undefined : memory * 2;
+/** False on cgroup v1 kernels without swap accounting, where asking for it would fail. */
+function swapIsCounted(): boolean {
+  return (
+    existsSync("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") || existsSync("/sys/fs/cgroup/cgroup.controllers")
+  );
 }
 
 function cpuOf(limits: ResourceUpdate): { readonly quota?: number | undefined; readonly period?: number | undefined } {

@@ -7,7 +7,7 @@ import { EngineError } from "../base/errors.ts";
 import { resolveCapabilities } from "./capabilities.ts";
 import { type DeviceRequest, resolveDevices } from "./devices.ts";
 import { buildProcess, type ProcessInput } from "./process-spec.ts";
-import { toOciResources } from "./resources.ts";
+import { toOciResources, withDefaultSwap } from "./resources.ts";
 import type { OciSpec, ResourceUpdate } from "./runtime.ts";
 import { type ResolvedSecurity, resolveSecurity } from "./security.ts";
 import { initDestination, rootPropagationOf, type SpecMount, specMounts } from "./spec-mounts.ts";
@@ -103,7 +103,7 @@ async function linuxOf(
   return {
     cgroupsPath: `${input.cgroupParent || "/strata"}/${input.id}`.replace(/\/+/g, "/").replace(/^(?!\/)/, "/"),
     namespaces: namespacesOf(input),
-    resources: { ...toOciResources(input.resources ?? {}, swapIsCounted()), devices: rules },
+    resources: { ...toOciResources(withDefaultSwap(input.resources ?? {})), devices: rules },
     sysctl: sysctlsOf(input),
     ...(devices.length === 0 ? {} : { devices }),
     ...(security.seccomp === undefined ? {} : { seccomp: security.seccomp }),
@@ -141,11 +141,4 @@ function sysctlsOf(input: SpecInput): Record<string, string> {
   const known = Object.entries(defaults).filter(([name]) => existsSync(`/proc/sys/${name.replaceAll(".", "/")}`));
   const domain = input.domainname ? { "kernel.domainname": input.domainname } : {};
   return { ...Object.fromEntries(known), ...domain, ...input.sysctls };
-}
-
-/** False on cgroup v1 kernels without swap accounting, where asking for it would fail. */
-function swapIsCounted(): boolean {
-  return (
-    existsSync("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") || existsSync("/sys/fs/cgroup/cgroup.controllers")
-  );
 }

@@ -1,0 +1,98 @@
+/**
+ * `create`: conmon is started in the container's bundle, calls the OCI runtime's `create`, and tells the pid of the
+ * process that waits to be started. On failure everything is taken back, and the error carries the runtime's own words.
+ */
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { EngineError, systemCode } from "../base/errors.ts";
+import { type Conmon, spawnConmon } from "./conmon.ts";
+import { enterConmonCgroup } from "./conmon-cgroup.ts";
+import type { RuntimeContext } from "./context.ts";
+import { within } from "./deadline.ts";
+import { identify } from "./kernel-process.ts";
+import { bundleOf, exitFileOf, type ProcessDirectory } from "./layout.ts";
+import { writeRecord } from "./process-record.ts";
+import { removeContainer } from "./remove.ts";
+import type { OciSpec, StartOptions } from "./runtime.ts";
+import { createFailure, lastError } from "./runtime-words.ts";
+
+/** Enough for a runtime whose mounts wait for a slow disk. */
+const createDeadline = 60_000;
+
+export async function createContainer(context: RuntimeContext, options: StartOptions): Promise<number> {
+  const bundle = bundleOf(context.layout, options.id);
+  await mkdir(bundle.path, { mode: 0o700 }).catch((error: unknown) => {
+    if (systemCode(error) !== "EEXIST") throw error;
+    throw new EngineError("conflict", `container ${options.id} is at the runtime already: remove it first`);
+  });
+  try {
+    return await launch(context, options, bundle);
+  } catch (error) {
+    // The first failure is the one to tell.
+    await removeContainer(context, options.id).catch(() => {});
+    throw error;
+  }
+}
+
+async function launch(context: RuntimeContext, options: StartOptions, bundle: ProcessDirectory): Promise<number> {
+  const [conmon] = await Promise.all([
+    spawnConmon({ program: context.conmon, arguments: argumentsOf(context, options, bundle), directory: bundle, attached: false }),
+    writeFile(bundle.config, JSON.stringify(options.spec)),
+    rm(exitFileOf(context.layout, options.id), { force: true }),
+  ]);
+  try {
+    await enterConmonCgroup(context.cgroups, options.id, conmon.pid);
+    conmon.release();
+    const answer = await within(createDeadline, `creating container ${options.id}`, conmon.sync.next());
+    if (answer === undefined || answer.data < 0)
+      throw createFailure((await failureOf(bundle, conmon)) ?? (answer?.message.trim() || "conmon ended without a word"));
+    await record(options.spec, bundle, { pid: answer.data, conmon });
+    return answer.data;
+  } finally {
+    conmon.close();
+  }
+}
+
+async function record(
+  spec: OciSpec,
+  bundle: ProcessDirectory,
+  { pid, conmon }: { readonly pid: number; readonly conmon: Conmon },
+): Promise<void> {
+  await conmon.forked;
+  const [process, keeper] = await Promise.all([
+    identify(pid),
+    readFile(bundle.conmonPidFile, "utf8").then((text) => identify(Number(text))),
+  ]);
+  const linux = spec.linux as { readonly cgroupsPath?: string } | undefined;
+  await writeRecord(bundle, { process, conmon: keeper, cgroup: linux?.cgroupsPath });
+}
+
+function argumentsOf(context: RuntimeContext, options: StartOptions, bundle: ProcessDirectory): string[] {
+  return [
+    ...commonArguments(context, options.id, bundle),
+    ...["--bundle", bundle.path, "--exit-dir", context.layout.exits],
+    ...["--log-path", options.logPath === undefined ? "none" : `k8s-file:${options.logPath}`],
+    ...(options.logSizeMax === undefined ? [] : ["--log-size-max", `${options.logSizeMax}`]),
+    ...(options.tty ? ["--terminal"] : []),
+    ...(options.stdin ? ["--stdin"] : []),
+    // A terminal is never closed because its viewer left.
+    ...(options.keepStdin || options.tty ? ["--leave-stdin-open"] : []),
+  ];
+}
+
+/** What a container's and an exec's conmon have in common. */
+export function commonArguments(context: RuntimeContext, id: string, directory: ProcessDirectory): string[] {
+  return [
+    ...["--api-version", "1", "--cid", id, "--cuuid", id, "--runtime", context.oci.path],
+    ...["--container-pidfile", directory.pidFile, "--conmon-pidfile", directory.conmonPidFile],
+    ...["--full-attach", "--no-sync-log", "--log-level", "error"],
+    `--runtime-arg=--root=${context.oci.state}`,
+    `--runtime-arg=--log=${directory.runtimeLog}`,
+    "--runtime-arg=--log-format=json",
+  ];
+}
+
+/** Why the runtime or conmon gave up, in its own words. */
+export async function failureOf(directory: ProcessDirectory, conmon: Conmon): Promise<string | undefined> {
+  const log = await readFile(directory.runtimeLog, "utf8").catch(() => "");
+  return lastError(log) ?? (conmon.complaint().trim() || undefined);
+}

@@ -1,0 +1,66 @@
+/**
+ * `start`: lets the created process run. runc's process waits in open(2) on `exec.fifo` of the runtime's state; `runc start`
+ * opens the other end, reads one byte and removes the fifo. Doing that here saves a process, about 10 ms. Where the fifo
+ * is not there (another runtime, another state) the runtime is called, and its words are the answer.
+ */
+import { constants } from "node:fs";
+import { type FileHandle, open, unlink } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+import { EngineError, systemCode } from "../base/errors.ts";
+import { type RuntimeContext, runningProcess } from "./context.ts";
+import { isAlive, type ProcessIdentity } from "./kernel-process.ts";
+import { stateDirectoryOf } from "./layout.ts";
+import { runOciProgram } from "./oci-program.ts";
+
+/** From the open of the fifo to the byte; it takes microseconds. */
+const startDeadline = 10_000;
+/** Turns of the event loop before sleeping between looks. */
+const eagerLooks = 20;
+
+/** Throws conflict when it was started before, not_found when its process is gone. */
+export async function startContainer(context: RuntimeContext, id: string): Promise<void> {
+  const process = await runningProcess(context, id);
+  const path = join(stateDirectoryOf(context.layout, id), "exec.fifo");
+  const fifo = basename(context.oci.path) === "runc" ? await openFifo(path) : undefined;
+  if (fifo === undefined) {
+    await runOciProgram(context.oci, "start", id);
+    return;
+  }
+  try {
+    await takeByte(fifo, id, process);
+  } finally {
+    await fifo.close();
+  }
+  // The runtime takes a container with a fifo for created, one without for running.
+  await unlink(path);
+}
+
+/** Open for both directions, so that neither side ever waits for the other or sees an end. */
+async function openFifo(path: string): Promise<FileHandle | undefined> {
+  return open(path, constants.O_RDWR | constants.O_NONBLOCK).catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  });
+}
+
+async function takeByte(fifo: FileHandle, id: string, process: ProcessIdentity): Promise<void> {
+  const end = performance.now() + startDeadline;
+  for (let look = 0; performance.now() < end; look++) {
+    if (await hasByte(fifo)) return;
+    await (look < eagerLooks ? turn() : sleep(1));
+    if (look >= eagerLooks && !(await isAlive(process)))
+      throw new EngineError("not_found", `container ${id} ended before it was started`);
+  }
+  throw new EngineError("deadline_exceeded", `the process of container ${id} does not begin`);
+}
+
+async function hasByte(fifo: FileHandle): Promise<boolean> {
+  return fifo.read(Buffer.alloc(1)).then(
+    ({ bytesRead }) => bytesRead > 0,
+    (error: unknown) => {
+      if (systemCode(error) === "EAGAIN") return false;
+      throw error;
+    },
+  );
+}
