@@ -1,0 +1,108 @@
+/**
+ * JSON bodies: read whole up to 8 MiB, decoded by a schema, refused with dockerd's status and words when they are not
+ * JSON, of another content type, followed by more, or of another shape. Other bodies stay streams.
+ */
+import type { IncomingMessage } from "node:http";
+import type { ZodType } from "zod";
+import { EngineError } from "../../base/errors.ts";
+
+const limit = 8 * 1024 * 1024;
+const mediaType = /^\s*([\w!#$&^.+-]+\/[\w!#$&^.+-]+)\s*(;.*)?$/;
+
+function invalid(message: string, cause?: unknown): EngineError {
+  return new EngineError("invalid_argument", message, { cause });
+}
+
+function checkContentType(request: IncomingMessage): void {
+  const type = request.headers["content-type"] ?? "";
+  const match = mediaType.exec(type);
+  if (match?.[1] === undefined)
+    throw invalid(
+      `malformed Content-Type header (${type}): mime: ${type === "" ? "no media type" : "invalid media type"}`,
+    );
+  if (match[1].toLowerCase() !== "application/json")
+    throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
+}
+
+async function readText(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request) {
+    const data = chunk as Buffer;
+    size += data.length;
+    if (size > limit) throw invalid("request body is larger than 8 MiB");
+    chunks.push(data);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+/** The end of the first JSON value in `text`, found without parsing it: strings skipped, brackets counted. */
+function endOfValue(text: string): number {
+  const start = text.search(/\S/);
+  let depth = 0;
+  let quoted = false;
+  for (let i = start; i < text.length; i++) {
+    const character = text[i];
+    if (quoted) {
+      if (character === "\\") i++;
+      else if (character === '"') quoted = false;
+    } else if (character === '"') quoted = true;
+    else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+    if (!quoted && depth === 0) return i + 1;
+  }
+  return -1;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const end = endOfValue(text);
+    if (end === -1) throw invalid("invalid JSON: unexpected EOF", error);
+    if (text.slice(end).trim() !== "" && isJson(text.slice(0, end)))
+      throw invalid("unexpected content after JSON", error);
+    throw invalid(`invalid JSON: ${error instanceof Error ? error.message : "not JSON"}`, error);
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Decodes `value` with `schema`; the first thing wrong is named by its path. */
+export function decode<T>(schema: ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const path = issue?.path.map(String).join(".") ?? "";
+  throw invalid(`invalid JSON: ${path === "" ? "" : `${path}: `}${issue?.message ?? "unexpected value"}`);
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  if (request.headers["transfer-encoding"] !== undefined) return true;
+  return Number(request.headers["content-length"] ?? 0) > 0;
+}
+
+/** The request's JSON body; undefined when there is none. */
+export async function readOptionalJson<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T | undefined> {
+  if (request.headers["content-type"] === undefined && !hasBody(request)) return undefined;
+  checkContentType(request);
+  if (!hasBody(request)) return undefined;
+  const text = await readText(request);
+  if (text.trim() === "") throw invalid("invalid JSON: got EOF while reading request body");
+  const value = parseJson(text);
+  return value === null ? undefined : decode(schema, value);
+}
+
+/** The request's JSON body; an empty one is refused. */
+export async function readJson<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
+  const value = await readOptionalJson(request, schema);
+  if (value === undefined) throw invalid("invalid JSON: got EOF while reading request body");
+  return value;
+}

@@ -1,0 +1,55 @@
+/** `/networks`. */
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import type { ContainerService } from "../../../container/container.ts";
+import type { NetworkStore } from "../../../network/store.ts";
+import { readJson } from "../body.ts";
+import { createBody, networkJson, newNetwork } from "../network-json.ts";
+import { pathPart, queryOf } from "../query.ts";
+import { sendEmpty, sendJson } from "../respond.ts";
+
+export type NetworkServices = {
+  readonly networks: NetworkStore;
+  readonly containers: Pick<ContainerService, "get">;
+};
+
+const connectBody = z.looseObject({
+  Container: z.string(),
+  EndpointConfig: z.record(z.string(), z.unknown()).nullish(),
+});
+const disconnectBody = z.looseObject({ Container: z.string(), Force: z.boolean().nullish() });
+
+export function networkRoutes(app: FastifyInstance, { networks, containers }: NetworkServices): void {
+  const list = async (filters: ReadonlyMap<string, readonly string[]>): Promise<readonly object[]> =>
+    networks.list(filters).map((network) => networkJson(network));
+  app.get("/networks", async (request, reply) => sendJson(reply, 200, await list(queryOf(request).filters())));
+  app.get("/networks/", async (request, reply) => sendJson(reply, 200, await list(queryOf(request).filters())));
+  app.get("/networks/:id", async (request, reply) => {
+    const network = networks.get(pathPart(request, "id"));
+    sendJson(reply, 200, networkJson(network, networks.users(network)));
+  });
+  app.post("/networks/create", async (request, reply) => {
+    const created = await networks.create(newNetwork(await readJson(request.raw, createBody)));
+    sendJson(reply, 201, { Id: created.id, Warning: "" });
+  });
+  app.post("/networks/:id/connect", async (request, reply) => {
+    const body = await readJson(request.raw, connectBody);
+    const container = containers.get(body.Container);
+    await networks.connect(pathPart(request, "id"), container.id, body.EndpointConfig ?? {});
+    sendEmpty(reply, 200);
+  });
+  app.post("/networks/:id/disconnect", async (request, reply) => {
+    const body = await readJson(request.raw, disconnectBody);
+    const container = containers.get(body.Container);
+    await networks.disconnect(pathPart(request, "id"), container.id);
+    sendEmpty(reply, 200);
+  });
+  app.post("/networks/prune", async (request, reply) => {
+    const removed = await networks.prune(queryOf(request).filters());
+    sendJson(reply, 200, { NetworksDeleted: removed.length > 0 ? removed : null });
+  });
+  app.delete("/networks/:id", async (request, reply) => {
+    await networks.remove(pathPart(request, "id"));
+    sendEmpty(reply, 204);
+  });
+}
