@@ -3,95 +3,110 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { isError } from "../base/errors.ts";
-import { EventBus } from "../base/events.ts";
+import { type EngineEvent, EventBus } from "../base/events.ts";
 import { openDatabase } from "../metadata/open.ts";
-import { openNetworkStore } from "./open.ts";
-import { networkSchema } from "./schema.ts";
-import type { NetworkedContainer, NetworkStore, NewNetwork } from "./store.ts";
-
-const request: NewNetwork = {
-  name: "net1",
-  driver: "bridge",
-  internal: false,
-  attachable: false,
-  enableIPv6: false,
-  options: {},
-  labels: { a: "b" },
-  ipam: {},
-};
+import { networkSchema, openNetworkStore } from "./open.ts";
+import type { NetworkStore } from "./store.ts";
 
 async function withStore(
-  run: (store: NetworkStore, containers: NetworkedContainer[], reopen: () => Promise<NetworkStore>) => Promise<void>,
-): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "network-"));
-  try {
-    await using database = await openDatabase(join(folder, "meta.db"), [networkSchema]);
-    const containers: NetworkedContainer[] = [];
-    const open = (): Promise<NetworkStore> =>
-      openNetworkStore({ database, events: new EventBus(), containers: () => containers });
-    await run(await open(), containers, open);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  work: (store: NetworkStore, again: () => Promise<NetworkStore>) => Promise<void>,
+  seen: EngineEvent[] = [],
+) {
+  await using stack = new AsyncDisposableStack();
+  const root = await mkdtemp(join(tmpdir(), "network-"));
+  stack.defer(() => rm(root, { recursive: true }));
+  const database = stack.use(await openDatabase(join(root, "meta.db"), [networkSchema]));
+  const events = new EventBus();
+  events.subscribe((event) => seen.push(event));
+  const open = () => openNetworkStore({ database, events });
+  await work(await open(), open);
 }
 
-test("bridge, host and none exist and keep their ids", () =>
-  withStore(async (store, _containers, reopen) => {
-    const before = store.list();
-    assert.deepEqual(before.map(({ name }) => name).toSorted(), ["bridge", "host", "none"]);
-    assert.deepEqual((await reopen()).list(), before);
+const names = (store: NetworkStore, filters: Record<string, string[]> = {}) =>
+  store.list(new Map(Object.entries(filters))).map((network) => network.name);
+
+test("bridge, host and none are there from the start, keep their ids, and stay", () =>
+  withStore(async (store, again) => {
+    assert.deepEqual(names(store), ["bridge", "host", "none"]);
+    const id = store.get("host").id;
+    assert.equal((await again()).get("host").id, id);
+    await assert.rejects(store.remove("host"), {
+      code: "forbidden",
+      message: "host is a pre-defined network and cannot be removed",
+    });
+    await assert.rejects(store.create({ name: "bridge" }), { code: "forbidden" });
   }));
 
-test("a network is found by name, id and unique prefix", () =>
+test("a network is created, found by name, id and prefix, and removed", async () => {
+  const seen: EngineEvent[] = [];
+  await withStore(async (store) => {
+    const made = await store.create({ name: "n1", labels: { a: "b" }, options: { o: "1" } });
+    for (const name of ["n1", made.id, made.id.slice(0, 12)]) assert.deepEqual(store.get(name), made);
+    await store.remove("n1");
+    assert.throws(() => store.get("n1"), { code: "not_found", message: "network n1 not found" });
+  }, seen);
+  assert.deepEqual(
+    seen.map((event) => event.action),
+    ["create", "destroy"],
+  );
+});
+
+test("a name is given once, also when two ask at the same time", () =>
   withStore(async (store) => {
-    const { id } = await store.create(request);
-    for (const name of ["net1", id, id.slice(0, 12)]) assert.equal(store.get(name).id, id);
-    assert.throws(() => store.get("other"), /network other not found/);
+    const results = await Promise.allSettled(Array.from({ length: 5 }, () => store.create({ name: "n1" })));
+    assert.equal(results.filter((result) => result.status === "fulfilled").length, 1);
+    await assert.rejects(store.create({ name: "n1" }), {
+      code: "conflict",
+      message: "network with name n1 already exists",
+    });
   }));
 
-test("a taken name, another driver and a bad name are refused", () =>
+test("drivers that do not exist are refused", () =>
   withStore(async (store) => {
-    await store.create(request);
-    await assert.rejects(store.create(request), /network with name net1 already exists/);
-    await assert.rejects(store.create({ ...request, name: "n2", driver: "overlay" }), (e) => isError(e, "unsupported"));
-    await assert.rejects(store.create({ ...request, name: "a b" }), (e) => isError(e, "invalid_argument"));
+    await assert.rejects(store.create({ name: "n1", driver: "overlay" }), { code: "not_found" });
+    await assert.rejects(store.create({ name: "n1", driver: "host" }), { code: "forbidden" });
+    assert.equal(names(store).length, 3);
   }));
 
-test("a network in use, or a predefined one, is not removed", () =>
-  withStore(async (store, containers) => {
-    await store.create(request);
-    containers.push({ id: "c".repeat(64), name: "web", networks: ["net1"] });
-    await assert.rejects(store.remove("net1"), /has active endpoints \(web\)/);
-    await assert.rejects(store.remove("bridge"), /pre-defined network/);
-    containers.pop();
-    await store.remove("net1");
-    assert.throws(
-      () => store.get("net1"),
-      (e) => isError(e, "not_found"),
+test("a network in use is neither removed nor pruned", () =>
+  withStore(async (store) => {
+    const { id } = await store.create({ name: "n1" });
+    await store.create({ name: "n2" });
+    await store.connect("n1", "c1");
+    assert.deepEqual(store.get("n1").containers, ["c1"]);
+    await assert.rejects(store.remove("n1"), {
+      code: "forbidden",
+      message: `error while removing network: network n1 id ${id} has active endpoints`,
+    });
+    await assert.rejects(
+      store.remove("n2", () => ["c2"]),
+      { code: "forbidden" },
     );
+    assert.deepEqual(await store.prune(new Map(), (network) => (network.name === "n2" ? ["c2"] : [])), []);
+    await store.disconnect("n1", "c1");
+    await assert.rejects(store.disconnect("n1", "c1"), { code: "forbidden" });
+    assert.deepEqual(await store.prune(new Map()), ["n1", "n2"]);
   }));
 
-test("connect makes a user, disconnect takes it away, prune takes what nobody uses", () =>
-  withStore(async (store, containers) => {
-    const network = await store.create(request);
-    containers.push({ id: "c".repeat(64), name: "web", networks: ["bridge"] });
-    await store.connect("net1", "c".repeat(64), {});
-    assert.deepEqual(store.users(network), [{ id: "c".repeat(64), name: "web" }]);
-    await assert.rejects(store.connect("net1", "c".repeat(64), {}), /already exists/);
-    assert.deepEqual(await store.prune(new Map()), []);
-    await store.disconnect("net1", "c".repeat(64));
-    await assert.rejects(store.disconnect("net1", "c".repeat(64)), /is not connected/);
-    assert.deepEqual(await store.prune(new Map([["label", ["x"]]])), []);
-    assert.deepEqual(await store.prune(new Map([["label", ["a=b"]]])), ["net1"]);
-  }));
-
-test("list filters by type, name and label, and refuses others", () =>
+test("a container that is gone leaves every network", () =>
   withStore(async (store) => {
-    await store.create(request);
-    const names = (key: string, value: string): string[] => store.list(new Map([[key, [value]]])).map((n) => n.name);
-    assert.deepEqual(names("type", "custom"), ["net1"]);
-    assert.deepEqual(names("name", "et"), ["net1"]);
-    assert.deepEqual(names("label", "a"), ["net1"]);
-    assert.throws(() => names("bogus", "x"), /invalid filter 'bogus'/);
+    await store.create({ name: "n1" });
+    await store.connect("n1", "c1");
+    await store.forget("c1");
+    await store.remove("n1");
+  }));
+
+test("filters", () =>
+  withStore(async (store) => {
+    const { id } = await store.create({ name: "front", labels: { a: "1", b: "" } });
+    assert.deepEqual(names(store, { type: ["custom"] }), ["front"]);
+    assert.deepEqual(names(store, { type: ["builtin"] }), ["bridge", "host", "none"]);
+    assert.deepEqual(names(store, { driver: ["host", "null"] }), ["host", "none"]);
+    assert.deepEqual(names(store, { label: ["a=1", "b"] }), ["front"]);
+    assert.deepEqual(names(store, { label: ["a=2"] }), []);
+    assert.deepEqual(names(store, { name: ["ron"] }), ["front"]);
+    assert.deepEqual(names(store, { id: [id.slice(0, 10)] }), ["front"]);
+    assert.throws(() => names(store, { bogus: ["1"] }), { code: "invalid_argument" });
+    assert.deepEqual(await store.prune(new Map([["label!", ["a"]]])), []);
+    assert.deepEqual(await store.prune(new Map([["label", ["a=1"]]])), ["front"]);
   }));
