@@ -56,6 +56,7 @@ export type ImageConfig = {
   readonly variant?: string;
   readonly created?: string;
   readonly author?: string;
+  readonly comment?: string;
   readonly config?: RunConfig;
   readonly container_config?: RunConfig;
   readonly docker_version?: string;

@@ -70,6 +70,7 @@ const imageConfig = z.looseObject({
   variant: z.string().optional(),
   created: z.string().optional(),
   author: z.string().optional(),
+  comment: z.string().optional(),
   config: runConfig.optional(),
   container_config: runConfig.optional(),
   docker_version: z.string().optional(),
