@@ -1,0 +1,177 @@
+/**
+ * Mounts as values become mounts of the kernel, and go again. A sequence is mounted in order on one target, all of it
+ * or none; what is mounted is private, so that it does not spread into other namespaces. Nothing here keeps state: what
+ * is mounted is asked of the kernel (`/proc/self/mountinfo`).
+ *
+ * Synchronous and short, except below a dead network or FUSE filesystem, where any path lookup may wait: those belong
+ * into a child process. Messages never carry options, which may hold passwords.
+ */
+import { readFileSync, realpathSync } from "node:fs";
+import { EngineError, type ErrorCode, errorMessage, systemCode } from "../base/errors.ts";
+import type { MountStep, Mounts } from "../base/mount.ts";
+import { DetachedMount, detach, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
+import { flagsOfWords, parseMountOptions } from "./mount-options.ts";
+import { mountOverlay, mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
+
+type BindStep = Extract<MountStep, { kind: "bind" }>;
+type FilesystemStep = Extract<MountStep, { kind: "filesystem" }>;
+
+/** Mounts every step on `target`, in order; when one fails, those before it are taken away again. */
+export function mountAll(steps: Mounts, target: string): void {
+  let done = 0;
+  try {
+    for (const step of steps) {
+      mountStep(step, target);
+      done++;
+    }
+  } catch (error) {
+    for (; done > 0; done--) detach(target);
+    throw error;
+  }
+}
+
+function mountStep(step: MountStep, target: string): void {
+  try {
+    if (step.kind === "bind") mountBind(step, target);
+    else if (step.kind === "overlay") mountOverlayStep(step, target);
+    else mountFilesystem(step, target);
+  } catch (error) {
+    if (error instanceof EngineError) throw error;
+    const words = `cannot mount ${describe(step)} on ${target}: ${errorMessage(error)}`;
+    throw new EngineError(codeOf(error), words, { cause: error });
+  }
+}
+
+const codes: Readonly<Record<string, ErrorCode>> = {
+  ENODEV: "unsupported",
+  ENOSYS: "unsupported",
+  EPERM: "forbidden",
+  EACCES: "forbidden",
+  ENOSPC: "no_space",
+};
+
+const codeOf = (error: unknown): ErrorCode => codes[systemCode(error) ?? ""] ?? "internal";
+
+function describe(step: MountStep): string {
+  if (step.kind === "overlay") return `an overlay of ${step.lower.length} layers`;
+  if (step.kind === "bind") return step.source;
+  // Some sources are addresses with a name and a password.
+  return `${step.type} from ${step.source.replace(/\/\/[^/@]*@/, "//")}`;
+}
+
+function mountOverlayStep(step: OverlayStep, target: string): void {
+  const [only, ...more] = step.lower;
+  if (only === undefined) throw new EngineError("internal", `an overlay on ${target} needs a lower directory`);
+  // overlayfs refuses a single directory that nothing is laid over: its view is the directory, read-only.
+  if (more.length === 0 && step.upper === undefined) mountBind({ kind: "bind", source: only, readonly: true }, target);
+  else if (!mountOverlay(step, target)) mountOverlayClassic(step, target);
+}
+
+function mountBind(step: BindStep, target: string): void {
+  const recursive = step.recursive === true;
+  try {
+    using copy = DetachedMount.copyOf(step.source, recursive);
+    const attributes = step.readonly ? MOUNT_ATTR.RDONLY : 0;
+    copy.setAttributes(attributes, recursive);
+    copy.attach(target);
+    // Attaching below a shared mount shares the new one.
+    orDetach(target, () => copy.setAttributes(attributes, recursive));
+  } catch (error) {
+    if (systemCode(error) !== "ENOSYS") throw error;
+    mountBindClassic(step, target);
+  }
+}
+
+/** By mount(2), for kernels before 5.12. A recursive bind is read-only at its top only. */
+export function mountBindClassic(step: BindStep, target: string): void {
+  const recursive = step.recursive === true ? MS.REC : 0;
+  mount({ source: step.source, target, flags: MS.BIND | recursive });
+  orDetach(target, () => {
+    mount({ target, flags: MS.PRIVATE | recursive });
+    if (!step.readonly) return;
+    // A remount clears every flag that it does not name.
+    const kept = flagsOfWords(mountTable().findLast((entry) => entry.target === target)?.options ?? []);
+    mount({ target, flags: MS.REMOUNT | MS.BIND | MS.RDONLY | kept });
+  });
+}
+
+function mountFilesystem(step: FilesystemStep, target: string): void {
+  const { flags, data } = parseMountOptions(step.options);
+  const joined = data.join(",");
+  if (Buffer.byteLength(joined) > 4095)
+    throw new EngineError(
+      "invalid_argument",
+      `the options of ${describe(step)} are longer than the kernel reads (4095)`,
+    );
+  mount({ source: step.source, target, type: step.type, flags, data: joined });
+  orDetach(target, () => mount({ target, flags: MS.PRIVATE }));
+}
+
+/** Takes every mount on `target` away, the topmost first, also those in use (they end with their last user). */
+export function unmountAll(target: string): void {
+  while (detach(target));
+}
+
+/** Makes `directory` a private mount of itself, so that mounts below it never spread to other namespaces. Idempotent. */
+export function makePrivate(directory: string): void {
+  const target = realpathSync(directory);
+  if (!isMountPoint(target)) mount({ source: target, target, flags: MS.BIND });
+  mount({ target, flags: MS.PRIVATE });
+}
+
+export type MountEntry = {
+  readonly id: number;
+  readonly parent: number;
+  /** What of the filesystem is seen: `/`, or the directory of a bind. */
+  readonly root: string;
+  readonly target: string;
+  readonly options: readonly string[];
+  readonly type: string;
+  readonly source: string;
+  readonly superOptions: readonly string[];
+  /** `private`, `shared`, `slave`, `shared,slave` or `unbindable`, as findmnt shows it. */
+  readonly propagation: string;
+};
+
+/** What is mounted in this process' namespace, in the order of mounting (proc_pid_mountinfo(5)). */
+export function mountTable(): readonly MountEntry[] {
+  return parseMountInfo(readFileSync("/proc/self/mountinfo"));
+}
+
+/** The bytes of a mountinfo file; names are decoded (`\040` is a space). */
+export function parseMountInfo(bytes: Uint8Array): MountEntry[] {
+  const lines = Buffer.from(bytes).toString("latin1").split("\n");
+  return lines.filter((line) => line !== "").map(parseLine);
+}
+
+const decode = (field: string | undefined): string => {
+  const bytes = (field ?? "").replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
+  return Buffer.from(bytes, "latin1").toString();
+};
+
+function parseLine(line: string): MountEntry {
+  const fields = line.split(" ");
+  const separator = fields.indexOf("-", 6);
+  const optional = fields.slice(6, separator);
+  const words = ["shared", "slave", "unbindable"];
+  const named: Readonly<Record<string, string>> = { shared: "shared", master: "slave", unbindable: "unbindable" };
+  const found = new Set(optional.map((field) => named[field.split(":")[0] ?? ""]));
+  return {
+    id: Number(fields[0]),
+    parent: Number(fields[1]),
+    root: decode(fields[3]),
+    target: decode(fields[4]),
+    options: (fields[5] ?? "").split(","),
+    type: decode(fields[separator + 1]),
+    source: decode(fields[separator + 2]),
+    superOptions: (fields[separator + 3] ?? "").split(",").map(decode),
+    propagation: words.filter((word) => found.has(word)).join(",") || "private",
+  };
+}
+
+/** Whether something is mounted at `path`, which is absolute and free of symlinks. Does not touch it. */
+export function isMountPoint(path: string): boolean {
+  return mountTable().some((entry) => entry.target === path);
+}
