@@ -1,6 +1,8 @@
-/** Networks as the API shows them, and the body of `POST /networks/create`. */
+/** Networks as the API shows them, who is on one, and the body of `POST /networks/create`. */
 import { z } from "zod";
-import type { Network, NetworkUser, NewNetwork } from "../../network/store.ts";
+import type { Container } from "../../container/container.ts";
+import type { Network, NewNetwork } from "../../network/store.ts";
+import { networkModeOf } from "./container-json.ts";
 
 const texts = z.record(z.string(), z.string()).nullish();
 
@@ -8,10 +10,6 @@ export const createBody = z.looseObject({
   Name: z.string(),
   Driver: z.string().nullish(),
   Internal: z.boolean().nullish(),
-  Attachable: z.boolean().nullish(),
-  Ingress: z.boolean().nullish(),
-  ConfigOnly: z.boolean().nullish(),
-  EnableIPv6: z.boolean().nullish(),
   IPAM: z.record(z.string(), z.unknown()).nullish(),
   Options: texts,
   Labels: texts,
@@ -20,18 +18,27 @@ export const createBody = z.looseObject({
 export function newNetwork(body: z.infer<typeof createBody>): NewNetwork {
   return {
     name: body.Name,
-    driver: body.Driver ?? "",
+    driver: body.Driver ?? undefined,
     internal: body.Internal ?? false,
-    attachable: body.Attachable ?? false,
-    enableIPv6: body.EnableIPv6 ?? false,
     options: body.Options ?? {},
     labels: body.Labels ?? {},
     ipam: body.IPAM ?? {},
   };
 }
 
+/** The containers on a network: made with it, or connected since. */
+export function usersOf(network: Network, containers: readonly Container[]): readonly Container[] {
+  const names = [network.name, network.id];
+  return containers.filter((container) => {
+    if (network.containers.includes(container.id)) return true;
+    const mode = networkModeOf(container);
+    const own = [mode === "default" ? "bridge" : mode, ...Object.keys(container.networks)];
+    return own.some((name) => names.includes(name));
+  });
+}
+
 /** Lists show no users; inspect does. */
-export function networkJson(network: Network, users: readonly NetworkUser[] = []): object {
+export function networkJson(network: Network, users: readonly Container[] = []): object {
   const endpoint = { EndpointID: "", MacAddress: "", IPv4Address: "", IPv6Address: "" };
   return {
     Name: network.name,
@@ -39,10 +46,10 @@ export function networkJson(network: Network, users: readonly NetworkUser[] = []
     Created: network.created,
     Scope: "local",
     Driver: network.driver,
-    EnableIPv6: network.enableIPv6,
+    EnableIPv6: false,
     IPAM: { Driver: "default", Options: null, Config: null, ...network.ipam },
     Internal: network.internal,
-    Attachable: network.attachable,
+    Attachable: false,
     Ingress: false,
     ConfigFrom: { Network: "" },
     ConfigOnly: false,
