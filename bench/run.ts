@@ -12,7 +12,7 @@ if (process.getuid?.() !== 0) {
   process.stderr.write("strata: the benchmark mounts filesystems and runs containers: run it as root.\n");
   process.exit(1);
 }
-if (process.env["STRATA_BENCH_INSIDE"] === undefined) {
+if (process.env.STRATA_BENCH_INSIDE === undefined) {
   const inside = ["--mount", "--propagation", "private", process.execPath, ...process.argv.slice(1)];
   const { status } = spawnSync("unshare", inside, {
     stdio: "inherit",

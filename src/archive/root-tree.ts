@@ -101,6 +101,11 @@ export class RootTree implements Disposable {
     if (isDirectory(stat.mode) || isSymlink(stat.mode)) this.forget();
   }
 
+  /** As `remove`, in a directory that the caller opened; the caller calls `forget`. */
+  removeAt(at: Location, path: ByteString, stat: FileStat): void {
+    this.#remove(at.fd, path, { name: at.name, stat });
+  }
+
   /** Closes the cached directories; paths may lead elsewhere now. */
   forget(): void {
     for (const directory of this.#open.values()) closeFd(directory.fd);

@@ -16,6 +16,8 @@ export type Run = {
   readonly pid: number;
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
+  /** Where its root is mounted on the host. */
+  readonly rootfs: string;
   paused: boolean;
   /** A stop or kill asked for the end: no restart follows. */
   stopRequested: boolean;

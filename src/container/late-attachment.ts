@@ -19,6 +19,7 @@ export class LateAttachment implements Attachment {
   readonly #streams: Streams;
   readonly #real = Promise.withResolvers<Attachment>();
   #left = false;
+  #leave: () => void = () => undefined;
 
   constructor(streams: Streams) {
     this.#streams = streams;
@@ -26,26 +27,22 @@ export class LateAttachment implements Attachment {
     this.#real.promise.catch(() => undefined);
   }
 
-  /** The container's process exists: from here on this is a live attachment. */
+  /** What to do when the client goes. */
+  onLeave(leave: () => void): void {
+    this.#leave = leave;
+  }
+
+  /** The container's process exists: from here on this is a live attachment. A client that left needs none. */
   async connect(attach: () => Promise<Attachment>): Promise<void> {
     if (this.#left) return;
-    try {
-      const real = await attach();
-      this.#real.resolve(real);
-      if (this.#left) await real[Symbol.asyncDispose]();
-    } catch (error) {
-      this.#real.reject(error);
-    }
+    const real = await attach();
+    this.#real.resolve(real);
+    if (this.#left) await real[Symbol.asyncDispose]();
   }
 
   /** The container did not start, or is gone: the output ends. */
   end(): void {
     this.#real.resolve(silence);
-  }
-
-  /** True when the client has gone before anything happened. */
-  get left(): boolean {
-    return this.#left;
   }
 
   readonly write = async (data: Uint8Array): Promise<void> => {
@@ -59,6 +56,7 @@ export class LateAttachment implements Attachment {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#left) return;
     this.#left = true;
+    this.#leave();
     this.#real.promise.then(
       (real) => real[Symbol.asyncDispose](),
       () => undefined,

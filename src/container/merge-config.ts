@@ -40,9 +40,15 @@ function mergeCommand(image: RunConfig, request: RunConfig): Command {
 
 /** Throws invalid_argument "No command specified" when neither says what to run. */
 export function mergeRunConfig(image: RunConfig, request: RunConfig): RunConfig {
-  const { Entrypoint, Cmd } = mergeCommand(image, request);
-  if ((Entrypoint ?? []).length + (Cmd ?? []).length === 0)
+  const merged = mergeConfigs(image, request);
+  if ((merged.Entrypoint ?? []).length + (merged.Cmd ?? []).length === 0)
     throw new EngineError("invalid_argument", "No command specified");
+  return merged;
+}
+
+/** The same for a config that nothing has to run by, as a commit makes one. */
+export function mergeConfigs(image: RunConfig, request: RunConfig): RunConfig {
+  const { Entrypoint, Cmd } = mergeCommand(image, request);
   const health = mergeHealth(image.Healthcheck, request.Healthcheck);
   const stopSignal = request.StopSignal || image.StopSignal;
   const stopTimeout = request.StopTimeout ?? image.StopTimeout;

@@ -1,5 +1,5 @@
 /**
- * What is true of a running container only until the next boot: `<exec-root>/state/<id>.json`, written without fsync.
+ * What is true of a running container only until the next boot: `<exec-root>/volatile/<id>.json`, written without fsync.
  * A file of another boot is as good as none. The kernel, asked through the runtime, decides what runs; this only adds
  * what the kernel does not tell.
  */
@@ -7,6 +7,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { join } from "node:path";
 import { z } from "zod";
 import { systemCode } from "../base/errors.ts";
+import { Mutex } from "./mutex.ts";
 
 const shape = z.object({
   bootId: z.string(),
@@ -21,9 +22,11 @@ export type VolatileState = Omit<z.infer<typeof shape>, "bootId">;
 export class VolatileStates {
   readonly #directory: string;
   readonly #bootId: string;
+  /** What is done to one file is done in order. */
+  readonly #locks = new Map<string, Mutex>();
 
   constructor(execRoot: string, bootId: string) {
-    this.#directory = join(execRoot, "state");
+    this.#directory = join(execRoot, "volatile");
     this.#bootId = bootId;
   }
 
@@ -31,11 +34,12 @@ export class VolatileStates {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
   }
 
-  /** Callers write one state of a container at a time. */
   async write(id: string, state: VolatileState): Promise<void> {
     const path = this.#path(id);
-    await writeFile(`${path}.new`, JSON.stringify({ bootId: this.#bootId, ...state }), { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    await this.#lock(id).run(async () => {
+      await writeFile(`${path}.new`, JSON.stringify({ bootId: this.#bootId, ...state }), { mode: 0o600 });
+      await rename(`${path}.new`, path);
+    });
   }
 
   /** Undefined when there is none of this boot. */
@@ -50,13 +54,20 @@ export class VolatileStates {
   }
 
   async remove(id: string): Promise<void> {
-    await rm(this.#path(id), { force: true });
+    await this.#lock(id).run(() => rm(this.#path(id), { force: true }));
+    this.#locks.delete(id);
   }
 
   /** Removes what belongs to no known container. */
   async sweep(known: ReadonlySet<string>): Promise<void> {
     for (const name of await readdir(this.#directory))
       if (!known.has(name.split(".")[0] ?? "")) await rm(join(this.#directory, name), { force: true });
+  }
+
+  #lock(id: string): Mutex {
+    const lock = this.#locks.get(id) ?? new Mutex();
+    this.#locks.set(id, lock);
+    return lock;
   }
 
   #path(id: string): string {

@@ -40,6 +40,24 @@ export function native(prototype: string): NativeFunction {
   };
 }
 
+export type AsyncResult = { readonly result: number; readonly errno: number };
+
+/** As `native`, but the call runs on one of Node's I/O threads: for calls that wait for a disk. */
+export function nativeAsync(prototype: string): (...args: NativeArgument[]) => Promise<AsyncResult> {
+  let bound: ReturnType<ReturnType<typeof libc>["func"]> | undefined;
+  return (...args) => {
+    bound ??= libc().func(prototype);
+    const call = bound.async;
+    return new Promise((resolve, reject) => {
+      // koffi sets errno to that of the other thread before it calls back.
+      call(...args, (error: unknown, result: number) => {
+        if (error !== null && error !== undefined) reject(error);
+        else resolve({ result, errno: koffi.errno() });
+      });
+    });
+  };
+}
+
 /**
  * A system call by number, for those without a wrapper in every libc. `parameters` are the C types of its arguments.
  * `syscall` is variadic in C; on the supported machines the registers are the same for a fixed prototype.

@@ -24,7 +24,8 @@ export async function readCgroupMounts(): Promise<CgroupMounts> {
     const [type, , options = ""] = tail.split(" ");
     if (mountPoint === undefined) continue;
     if (type === "cgroup2") unified ??= mountPoint;
-    if (type === "cgroup") for (const name of options.split(",")) if (!controllers.has(name)) controllers.set(name, mountPoint);
+    if (type === "cgroup")
+      for (const name of options.split(",")) if (!controllers.has(name)) controllers.set(name, mountPoint);
   }
   return { unified, controllers };
 }
@@ -35,7 +36,8 @@ export function controllerDirectory(mounts: CgroupMounts, cgroup: string, contro
   return root === undefined ? undefined : join(root, cgroup);
 }
 
-export const isVersion2 = (mounts: CgroupMounts): boolean => !mounts.controllers.has("memory") && mounts.unified !== undefined;
+export const isVersion2 = (mounts: CgroupMounts): boolean =>
+  !mounts.controllers.has("memory") && mounts.unified !== undefined;
 
 /** A file of a cgroup; undefined when cgroup or controller is not there. */
 export async function readCgroupFile(directory: string | undefined, name: string): Promise<string | undefined> {
@@ -49,7 +51,9 @@ export async function readCgroupFile(directory: string | undefined, name: string
 /** `key value` lines as a table. */
 export function parseTable(text: string | undefined): Record<string, number> {
   const lines = (text ?? "").split("\n").map((line) => line.split(" "));
-  return Object.fromEntries(lines.filter((parts) => parts.length === 2).map(([key = "", value]) => [key, Number(value)]));
+  return Object.fromEntries(
+    lines.filter((parts) => parts.length === 2).map(([key = "", value]) => [key, Number(value)]),
+  );
 }
 
 /** Every process of a cgroup and those below it. */
@@ -60,9 +64,14 @@ export async function processesOf(mounts: CgroupMounts, cgroup: string): Promise
 
 async function processesBelow(directory: string): Promise<number[]> {
   const text = (await readCgroupFile(directory, "cgroup.procs")) ?? "";
-  const own = text.split("\n").filter((line) => line !== "").map(Number);
+  const own = text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map(Number);
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-  const below = entries.filter((entry) => entry.isDirectory()).map((entry) => processesBelow(join(directory, entry.name)));
+  const below = entries
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => processesBelow(join(directory, entry.name)));
   return [...own, ...(await Promise.all(below)).flat()];
 }
 

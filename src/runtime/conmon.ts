@@ -58,14 +58,22 @@ export async function spawnConmon(options: ConmonOptions): Promise<Conmon> {
     if (complaint.length < longestComplaint) complaint += data.toString();
   });
   const sync = new MessagePipe(child.stdio[3] as Readable);
-  const attach = options.attached ? new MessagePipe(child.stdio[5] as Readable) : undefined;
+  const attach = options.attached ? new MessagePipe((child.stdio as readonly unknown[])[5] as Readable) : undefined;
   const close = (): void => {
     start.destroy();
     sync.close();
     attach?.close();
     child.stderr?.destroy();
   };
-  return { pid: child.pid ?? 0, sync, attach, release: () => start.write("+"), forked, complaint: () => complaint, close };
+  return {
+    pid: child.pid ?? 0,
+    sync,
+    attach,
+    release: () => start.write("+"),
+    forked,
+    complaint: () => complaint,
+    close,
+  };
 }
 
 function spawned(child: ChildProcess, program: string): Promise<void> {

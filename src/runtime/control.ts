@@ -12,14 +12,17 @@ import { runOciProgram } from "./oci-program.ts";
 import { toOciResources } from "./resources.ts";
 import type { ResourceUpdate } from "./runtime.ts";
 
-export async function killContainer(context: RuntimeContext, id: string, { signal, all }: { readonly signal: number; readonly all: boolean }): Promise<void> {
+export async function killContainer(
+  context: RuntimeContext,
+  id: string,
+  { signal, all }: { readonly signal: number; readonly all: boolean },
+): Promise<void> {
   const process = await runningProcess(context, id);
   if (all) {
     await runOciProgram(context.oci, "kill", "--all", id, `${signal}`);
     return;
   }
-  if (!(await signalProcess(process, signal)))
-    throw new EngineError("not_found", `container ${id} is not running`);
+  if (!(await signalProcess(process, signal))) throw new EngineError("not_found", `container ${id} is not running`);
 }
 
 /** `verb` is the runtime's: pause or resume. */

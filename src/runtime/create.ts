@@ -35,7 +35,12 @@ export async function createContainer(context: RuntimeContext, options: StartOpt
 
 async function launch(context: RuntimeContext, options: StartOptions, bundle: ProcessDirectory): Promise<number> {
   const [conmon] = await Promise.all([
-    spawnConmon({ program: context.conmon, arguments: argumentsOf(context, options, bundle), directory: bundle, attached: false }),
+    spawnConmon({
+      program: context.conmon,
+      arguments: argumentsOf(context, options, bundle),
+      directory: bundle,
+      attached: false,
+    }),
     writeFile(bundle.config, JSON.stringify(options.spec)),
     rm(exitFileOf(context.layout, options.id), { force: true }),
   ]);
@@ -44,7 +49,9 @@ async function launch(context: RuntimeContext, options: StartOptions, bundle: Pr
     conmon.release();
     const answer = await within(createDeadline, `creating container ${options.id}`, conmon.sync.next());
     if (answer === undefined || answer.data < 0)
-      throw createFailure((await failureOf(bundle, conmon)) ?? (answer?.message.trim() || "conmon ended without a word"));
+      throw createFailure(
+        (await failureOf(bundle, conmon)) ?? (answer?.message.trim() || "conmon ended without a word"),
+      );
     await record(options.spec, bundle, { pid: answer.data, conmon });
     return answer.data;
   } finally {

@@ -45,9 +45,18 @@ export async function execIn(context: RuntimeContext, options: ExecOptions, atta
 type Running = { readonly directory: ProcessDirectory; readonly process: ProcessIdentity | undefined };
 type Place = { readonly directory: ProcessDirectory; readonly attached: boolean };
 
-async function launch(context: RuntimeContext, options: ExecOptions, { directory, attached }: Place): Promise<ExecSession> {
+async function launch(
+  context: RuntimeContext,
+  options: ExecOptions,
+  { directory, attached }: Place,
+): Promise<ExecSession> {
   const args = argumentsOf(context, options, directory);
-  const conmon = await spawnConmon({ program: context.conmon, arguments: attached ? [...args, "--exec-attach"] : args, directory, attached });
+  const conmon = await spawnConmon({
+    program: context.conmon,
+    arguments: attached ? [...args, "--exec-attach"] : args,
+    directory,
+    attached,
+  });
   let attachment: Attachment | undefined;
   try {
     await enterConmonCgroup(context.cgroups, options.id, conmon.pid);
@@ -78,7 +87,11 @@ async function pidOf(conmon: Conmon, id: string, directory: ProcessDirectory): P
 }
 
 /** A command that has ended already has no identity any more. */
-async function recordProcess(conmon: Conmon, directory: ProcessDirectory, pid: number): Promise<ProcessIdentity | undefined> {
+async function recordProcess(
+  conmon: Conmon,
+  directory: ProcessDirectory,
+  pid: number,
+): Promise<ProcessIdentity | undefined> {
   await conmon.forked;
   const keeper = await readFile(directory.conmonPidFile, "utf8").then((text) => identify(Number(text)));
   const process = await identify(pid);
@@ -86,7 +99,11 @@ async function recordProcess(conmon: Conmon, directory: ProcessDirectory, pid: n
   return process;
 }
 
-async function untilExit(context: RuntimeContext, conmon: Conmon, { directory, process }: Running): Promise<ExitStatus> {
+async function untilExit(
+  context: RuntimeContext,
+  conmon: Conmon,
+  { directory, process }: Running,
+): Promise<ExitStatus> {
   let closed = false;
   const close = (): void => {
     closed = true;

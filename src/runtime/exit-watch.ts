@@ -10,7 +10,11 @@ import { EngineError, systemCode } from "../base/errors.ts";
 
 export type ExitFile = { readonly code: number; readonly at: number };
 
-type Waiter = { readonly promise: Promise<ExitFile>; readonly resolve: (exit: ExitFile) => void; readonly reject: (reason: Error) => void };
+type Waiter = {
+  readonly promise: Promise<ExitFile>;
+  readonly resolve: (exit: ExitFile) => void;
+  readonly reject: (reason: Error) => void;
+};
 
 const patrolInterval = 2_000;
 

@@ -85,7 +85,11 @@ async function exitOf(context: RuntimeContext, id: string): Promise<ExitStatus> 
   const { cgroup } = await recordOf(context, id);
   const { code, at } = await context.exits.wait(id);
   const noted = existsSync(bundleOf(context.layout, id).oom);
-  return { code, at, oomKilled: noted || (cgroup !== undefined && (await hadOutOfMemoryKill(context.cgroups, cgroup))) };
+  return {
+    code,
+    at,
+    oomKilled: noted || (cgroup !== undefined && (await hadOutOfMemoryKill(context.cgroups, cgroup))),
+  };
 }
 
 async function pidOf(context: RuntimeContext, id: string): Promise<number | undefined> {
@@ -97,9 +101,12 @@ async function pidOf(context: RuntimeContext, id: string): Promise<number | unde
 /** PATH and the directories of system programs, which a service's PATH may lack. */
 function findProgram(name: string): string {
   const directories = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
-  const candidates = isAbsolute(name) ? [name] : directories.filter(isAbsolute).map((directory) => join(directory, name));
+  const candidates = isAbsolute(name)
+    ? [name]
+    : directories.filter(isAbsolute).map((directory) => join(directory, name));
   const found = candidates.find((path) => existsSync(path));
-  if (found === undefined) throw new EngineError("unavailable", `no ${name} on this host: install it, or name its path`);
+  if (found === undefined)
+    throw new EngineError("unavailable", `no ${name} on this host: install it, or name its path`);
   return found;
 }
 

@@ -2,8 +2,9 @@
  * `remove`: the OCI runtime deletes its state and the cgroup (killing what still runs), conmon ends, and the files go.
  * Also the one that ends a container whose conmon was killed. Both may be repeated.
  */
-import { rm, writeFile } from "node:fs/promises";
+
 import { existsSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { EngineError, errorMessage } from "../base/errors.ts";
 import { processesOf } from "./cgroup.ts";
 import { removeConmonCgroup } from "./conmon-cgroup.ts";
@@ -39,7 +40,9 @@ async function deleteState(context: RuntimeContext, id: string): Promise<void> {
     await runOciProgram(context.oci, "delete", "--force", id);
   } catch (error) {
     if (existsSync(stateDirectoryOf(context.layout, id)))
-      throw new EngineError("internal", `container ${id} cannot be taken away: ${errorMessage(error)}`, { cause: error });
+      throw new EngineError("internal", `container ${id} cannot be taken away: ${errorMessage(error)}`, {
+        cause: error,
+      });
   }
 }
 

@@ -23,7 +23,8 @@ function decode(line: string): { readonly level: string; readonly msg: string } 
   }
 }
 
-const lasting = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+const lasting =
+  "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
 
 /** The failure of `create`, as dockerd words it. */
 export function createFailure(words: string): EngineError {
@@ -41,7 +42,8 @@ function understood(message: string): EngineError {
 
 /** The exit code that Docker gives a command that could not start: 127 not found, 126 not executable; else undefined. */
 export function startExitCode(message: string): 126 | 127 | undefined {
-  if (/executable file not found|no such file or directory|system cannot find the file specified/i.test(message)) return 127;
+  if (/executable file not found|no such file or directory|system cannot find the file specified/i.test(message))
+    return 127;
   if (/permission denied|is a directory/i.test(message)) return 126;
   return /not a directory/i.test(message) ? 127 : undefined;
 }

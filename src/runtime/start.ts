@@ -6,7 +6,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { type RuntimeContext, runningProcess } from "./context.ts";
 import { isAlive, type ProcessIdentity } from "./kernel-process.ts";

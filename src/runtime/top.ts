@@ -23,8 +23,7 @@ export async function listProcesses(pids: readonly number[], args: readonly stri
 /** A column of another name that shows as PID would let foreign rows through. */
 function refuseRenamedPid(args: string): void {
   for (const [, name, shown] of args.matchAll(/\s+([^\s]*)=\s*(PID[^\s]*)/g))
-    if (name !== "pid")
-      throw new EngineError("invalid_argument", `specifying "${name}=${shown}" is not allowed`);
+    if (name !== "pid") throw new EngineError("invalid_argument", `specifying "${name}=${shown}" is not allowed`);
 }
 
 function parseTable(output: string, pids: ReadonlySet<number>): ProcessTable {
