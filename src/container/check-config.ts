@@ -41,18 +41,20 @@ function refuseUnknown(host: HostConfig): void {
     if (honoured.has(key) || isEmpty(value)) continue;
     throw unsupported(reasons[key] ?? `HostConfig.${key} is not supported by this engine: leave it out`);
   }
-  const swappiness = host["MemorySwappiness"];
+  const swappiness = host.MemorySwappiness;
   if (swappiness !== null && swappiness !== undefined && swappiness !== -1)
     throw unsupported("setting memory swappiness is not supported: leave --memory-swappiness out");
 }
 
 function allow(option: string, value: string | undefined, allowed: readonly string[]): void {
   if (value === undefined || value === "" || allowed.includes(value)) return;
-  throw unsupported(`${option} ${JSON.stringify(value)} is not supported: use ${allowed.join(" or ")}, or leave it out`);
+  throw unsupported(
+    `${option} ${JSON.stringify(value)} is not supported: use ${allowed.join(" or ")}, or leave it out`,
+  );
 }
 
 function refuseModes(host: HostConfig): void {
-  const isolation = host["Isolation"];
+  const isolation = host.Isolation;
   allow("isolation", typeof isolation === "string" ? isolation : undefined, ["default"]);
   allow("IPC mode", host.IpcMode, ["private", "host", "none"]);
   allow("UTS mode", host.UTSMode, ["host"]);
@@ -108,8 +110,7 @@ function checkMemory(host: HostConfig): void {
 
 function checkCpu(host: HostConfig): void {
   const { NanoCpus = 0, CpuPeriod = 0, CpuQuota = 0 } = host;
-  if (NanoCpus > 0 && CpuPeriod > 0)
-    throw invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+  if (NanoCpus > 0 && CpuPeriod > 0) throw invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
   if (NanoCpus > 0 && CpuQuota > 0) throw invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
   const cpus = availableParallelism();
   if (NanoCpus < 0 || NanoCpus > cpus * 1e9)

@@ -20,9 +20,7 @@ const localNames = [
 ];
 
 /** Where the files of a container are. */
-export function configPaths(
-  directory: string,
-): Pick<ContainerRecord, "hostnamePath" | "hostsPath" | "resolvConfPath"> {
+export function configPaths(directory: string): Pick<ContainerRecord, "hostnamePath" | "hostsPath" | "resolvConfPath"> {
   return {
     hostnamePath: join(directory, "hostname"),
     hostsPath: join(directory, "hosts"),

@@ -2,8 +2,9 @@
  * What every verb works with: the stores below, the table of containers, and the few ways in which all verbs write
  * state and tell of it. A verb is a function of a context; nothing here decides anything.
  */
-import type { EventBus } from "../base/events.ts";
+
 import { EngineError } from "../base/errors.ts";
+import type { EventBus } from "../base/events.ts";
 import type { Pool } from "../host/pool.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { LayerStore } from "../layer/store.ts";
@@ -73,7 +74,12 @@ export class EntryTable {
 }
 
 /** Attributes that every event of a container carries. */
-export function emit(context: Context, entry: Entry, action: string, more: Readonly<Record<string, string>> = {}): void {
+export function emit(
+  context: Context,
+  entry: Entry,
+  action: string,
+  more: Readonly<Record<string, string>> = {},
+): void {
   const { image, name, config } = entry.record;
   context.events.emit("container", action, entry.id, { ...config.Labels, image, name, ...more });
 }

@@ -65,8 +65,7 @@ export function resolveContainerId(text: string, ids: Iterable<string>, names: N
   const named = names.holder(text.startsWith("/") ? text.slice(1) : text);
   if (named !== undefined && known.includes(named)) return named;
   const found = /^[0-9a-f]{1,64}$/.test(text) ? known.filter((id) => id.startsWith(text)) : [];
-  if (found.length > 1)
-    throw new EngineError("invalid_argument", `Multiple IDs found with provided prefix: ${text}`);
+  if (found.length > 1) throw new EngineError("invalid_argument", `Multiple IDs found with provided prefix: ${text}`);
   const [id] = found;
   if (id === undefined) throw new EngineError("not_found", `No such container: ${text}`);
   return id;

@@ -110,12 +110,12 @@ function decodeMount(mount: StoredMount): MountPoint {
 /** Throws data_loss for a row that this engine did not write so. */
 export function decodeRow(row: Row): { readonly record: ContainerRecord; readonly state: SavedState } {
   try {
-    const stored = recordShape.parse(JSON.parse(String(row["record"])));
+    const stored = recordShape.parse(JSON.parse(String(row.record)));
     const imageId = stored.imageId === undefined ? undefined : parseImageId(stored.imageId);
-    const record = { ...stored, name: String(row["name"]), imageId, mounts: stored.mounts.map(decodeMount) };
-    return { record, state: stateShape.parse(JSON.parse(String(row["state"]))) };
+    const record = { ...stored, name: String(row.name), imageId, mounts: stored.mounts.map(decodeMount) };
+    return { record, state: stateShape.parse(JSON.parse(String(row.state))) };
   } catch (cause) {
-    throw new EngineError("data_loss", `the record of container ${String(row["id"])} cannot be read`, { cause });
+    throw new EngineError("data_loss", `the record of container ${String(row.id)} cannot be read`, { cause });
   }
 }
 

@@ -6,8 +6,7 @@ import { parseContainerName } from "./names.ts";
 import { recordStatement } from "./record.ts";
 
 export function renameContainer(context: Context, entry: Entry, text: string): Promise<void> {
-  if (text === "" || text === "/")
-    throw new EngineError("invalid_argument", "Neither old nor new names may be empty");
+  if (text === "" || text === "/") throw new EngineError("invalid_argument", "Neither old nor new names may be empty");
   const name = parseContainerName(text);
   return entry.lock.run(async () => {
     const { name: before } = entry.record;

@@ -28,7 +28,8 @@ const given = (value: unknown): boolean => value !== undefined && value !== null
 function refuseOthers(changes: HostConfig): void {
   const known: readonly string[] = [...limits, "RestartPolicy"];
   for (const [key, value] of Object.entries(changes)) {
-    const empty = !given(value) || value === false || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
+    const empty =
+      !given(value) || value === false || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
     if (!known.includes(key) && !empty && !(key === "MemorySwappiness" && value === -1))
       throw new EngineError("unsupported", `${key} of a container cannot be updated: leave it out`);
   }

@@ -1,0 +1,112 @@
+/**
+ * Everything that is decided before a container is made: its image, its merged config, its mounts. A plan touches
+ * nothing; it throws what Docker would say.
+ */
+import { randomBytes } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { EngineError, systemCode } from "../base/errors.ts";
+import type { RunConfig } from "../base/oci.ts";
+import type { Image } from "../image/store.ts";
+import { mergeMountPoints } from "../volume/merge-mounts.ts";
+import { parseVolumesFrom } from "../volume/mount-mode.ts";
+import { type MountDraft, missingSource } from "../volume/parse-mounts.ts";
+import { checkHostConfig, checkRunConfig } from "./check-config.ts";
+import { checkNames, configPaths, machineName } from "./config-files.ts";
+import type { HostConfig, NewContainer } from "./container.ts";
+import { type Context, now, timestamp } from "./context.ts";
+import { commandLine, mergeRunConfig } from "./merge-config.ts";
+import type { ContainerRecord } from "./record.ts";
+
+export type Plan = {
+  readonly image: Image | undefined;
+  /** Without its name and its mounts, which `create` fills in. */
+  readonly record: ContainerRecord;
+  readonly drafts: readonly MountDraft[];
+  /** Targets of anonymous volumes that the config asks for: a file of the image there is an error. */
+  readonly volumeTargets: ReadonlySet<string>;
+};
+
+/** Throws not_found, invalid_argument, unsupported or conflict. */
+export async function planContainer(context: Context, request: NewContainer): Promise<Plan> {
+  const imageName = request.config.Image ?? "";
+  const image = imageName === "" ? undefined : context.images.get(imageName);
+  const config = mergeRunConfig(image?.config.config ?? {}, request.config);
+  checkRunConfig(config);
+  checkHostConfig(request.hostConfig);
+  checkNames(request.hostConfig);
+  const hostConfig = resolveJoins(context, request);
+  const targets = Object.keys(config.Volumes ?? {});
+  const drafts = mergeMountPoints({
+    binds: hostConfig.Binds ?? [],
+    mounts: hostConfig.Mounts ?? [],
+    tmpfs: hostConfig.Tmpfs ?? {},
+    volumes: targets,
+    from: (hostConfig.VolumesFrom ?? []).map((spec) => volumesFrom(context, spec)),
+    volumeDriver: hostConfig.VolumeDriver || undefined,
+  });
+  await checkSources(drafts);
+  const anonymous = drafts.filter(({ point }) => point.anonymous && targets.includes(point.destination));
+  const volumeTargets = new Set(anonymous.map(({ point }) => point.destination));
+  return { image, record: newRecord(context, { request, config, hostConfig, image }), drafts, volumeTargets };
+}
+
+/** Modes that name another container name it by id from here on. */
+function resolveJoins(context: Context, { hostConfig, config }: NewContainer): HostConfig {
+  const resolve = (mode: string | undefined): string | undefined => {
+    if (!mode?.startsWith("container:")) return mode;
+    return `container:${context.entries.get(mode.slice("container:".length)).id}`;
+  };
+  const network = resolve(hostConfig.NetworkMode);
+  const pid = resolve(hostConfig.PidMode);
+  if (network?.startsWith("container:") && config.Hostname)
+    throw new EngineError("invalid_argument", "conflicting options: hostname and the network mode");
+  return {
+    ...hostConfig,
+    ...(network === undefined ? {} : { NetworkMode: network }),
+    ...(pid === undefined ? {} : { PidMode: pid }),
+  };
+}
+
+function volumesFrom(context: Context, spec: string): { mounts: ContainerRecord["mounts"]; readOnly: boolean } {
+  const { container, readOnly } = parseVolumesFrom(spec);
+  return { mounts: context.entries.get(container).record.mounts, readOnly };
+}
+
+async function checkSources(drafts: readonly MountDraft[]): Promise<void> {
+  for (const { point, createSource } of drafts) {
+    if (point.type !== "bind" || createSource) continue;
+    try {
+      await stat(point.source);
+    } catch (error) {
+      throw systemCode(error) === "ENOENT" ? missingSource(point) : error;
+    }
+  }
+}
+
+type Ingredients = {
+  readonly request: NewContainer;
+  readonly config: RunConfig;
+  readonly hostConfig: HostConfig;
+  readonly image: Image | undefined;
+};
+
+function newRecord(context: Context, { request, config, hostConfig, image }: Ingredients): ContainerRecord {
+  const id = randomBytes(32).toString("hex");
+  const directory = join(context.root, "containers", id);
+  const sharesName = hostConfig.NetworkMode === "host" || hostConfig.UTSMode === "host";
+  return {
+    id,
+    name: "",
+    created: timestamp(now()),
+    imageId: image?.id,
+    image: request.config.Image ?? "",
+    ...commandLine(config),
+    config: { ...config, Hostname: config.Hostname || (sharesName ? machineName() : id.slice(0, 12)) },
+    hostConfig: { ...hostConfig, ShmSize: hostConfig.ShmSize || 64 * 1024 * 1024 },
+    mounts: [],
+    networks: request.networks,
+    logPath: hostConfig.LogConfig?.Type === "none" ? "" : join(directory, `${id}.log`),
+    ...configPaths(directory),
+  };
+}

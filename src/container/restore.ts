@@ -1,0 +1,111 @@
+/**
+ * What an engine that opens finds: containers that went on running are taken up again, those that ended meanwhile get
+ * their exit code, those of an earlier boot are known to have ended, and policies start what should run. Leftovers that belong
+ * to no record are taken away.
+ */
+import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import { unmountAll } from "../host/mount.ts";
+import { type Context, now, saveLazily, timestamp } from "./context.ts";
+import { Entry } from "./entry.ts";
+import { finishRun, giveBackMounts, giveBackProcess, rootHolder } from "./exit.ts";
+import { volumeNames } from "./mount-sources.ts";
+import { decodeRow, never, selectAll } from "./record.ts";
+import { removeContainer } from "./remove.ts";
+import { startsAtBoot } from "./restart-policy.ts";
+import { beginRun } from "./run.ts";
+import { startContainer, startLocked } from "./start.ts";
+import { releaseSubpath } from "./subpath.ts";
+
+/** What Docker shows for a container whose end nobody saw. */
+const lostExitCode = 255;
+
+export async function restoreContainers(context: Context): Promise<void> {
+  for (const row of context.database.all(selectAll)) {
+    const { record, state } = decodeRow(row);
+    context.entries.add(new Entry(record, state));
+  }
+  await context.volatile.open();
+  const bundles = new Set(await context.runtime.list());
+  const entries = context.entries.all();
+  await Promise.all(entries.map((entry) => restore(context, entry, bundles.has(entry.id))));
+  await sweep(context, bundles);
+  for (const entry of entries) settle(context, entry);
+}
+
+async function restore(context: Context, entry: Entry, hasBundle: boolean): Promise<void> {
+  const known = await context.volatile.read(entry.id);
+  if (hasBundle && (await adopt(context, entry))) return;
+  if (hasBundle) await giveBackProcess(context, entry);
+  if (hasBundle || known !== undefined) await giveBackMounts(context, entry);
+  if (entry.saved.status !== "running") return;
+  const finishedAt = timestamp(now());
+  saveLazily(context, entry, { ...entry.saved, status: "exited", exitCode: lostExitCode, finishedAt });
+}
+
+/** False when the bundle is only half-made and no process of it is left. */
+async function adopt(context: Context, entry: Entry): Promise<boolean> {
+  const { id, record } = entry;
+  const known = await context.volatile.read(id);
+  const pid = await context.runtime.pid(id);
+  if (pid === undefined && known === undefined) return false;
+  const rootfs = await context.layers.mountWritable(id, rootHolder);
+  await Promise.all(volumeNames(record).map((name) => context.volumes.mount(name, id)));
+  const startedAt = known === undefined ? now() : Date.parse(known.startedAt);
+  const { startedAt: written, restartCount } = known ?? { startedAt: timestamp(startedAt), restartCount: 0 };
+  entry.saved = { ...entry.saved, status: "running", startedAt: written, restartCount, exitCode: 0, error: "" };
+  beginRun(context, entry, {
+    pid: pid ?? 0,
+    startedAt,
+    rootfs,
+    paused: known?.paused === true,
+    stopRequested: known?.stoppedByUser === true,
+    finish: (run, status) => finishRun(context, entry, { run, status, start: () => startLocked(context, entry) }),
+  });
+  return true;
+}
+
+/** Starts what a policy wants running, and removes what should have gone with its end. */
+function settle(context: Context, entry: Entry): void {
+  if (entry.phase.kind !== "idle") return;
+  const { hostConfig } = entry.record;
+  const { startedAt, exitCode, stoppedByUser } = entry.saved;
+  const started = startedAt !== never;
+  if (startsAtBoot(hostConfig.RestartPolicy, { started, exitCode, stoppedByUser }))
+    context.background.start(`start container ${entry.id} again`, startContainer(context, entry));
+  else if (hostConfig.AutoRemove === true)
+    context.background.start(
+      `remove container ${entry.id}`,
+      removeContainer(context, entry, { force: false, volumes: true }),
+    );
+}
+
+async function sweep(context: Context, bundles: ReadonlySet<string>): Promise<void> {
+  for (const id of bundles) if (!context.entries.has(id)) await context.runtime.remove(id);
+  const known = new Set(context.entries.all().map(({ id }) => id));
+  await context.volatile.sweep(known);
+  await sweepTrees(join(context.execRoot, "trees"));
+  await sweepSubpaths(join(context.execRoot, "subpaths"));
+  const directory = join(context.root, "containers");
+  await mkdir(directory, { recursive: true, mode: 0o710 });
+  for (const name of await readdir(directory))
+    if (/^[0-9a-f]{64}$/.test(name) && !known.has(name))
+      await rm(join(directory, name), { recursive: true, force: true });
+}
+
+async function sweepTrees(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  for (const name of await readdir(directory)) {
+    unmountAll(join(directory, name));
+    // Only an empty directory goes: what is still mounted is nobody's to delete.
+    await rmdir(join(directory, name));
+  }
+}
+
+async function sweepSubpaths(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  for (const id of await readdir(directory)) {
+    for (const index of await readdir(join(directory, id))) await releaseSubpath(join(directory, id, index));
+    await rmdir(join(directory, id));
+  }
+}
