@@ -1,0 +1,260 @@
+/**
+ * Applies a layer's tar to the whole tree below it (OCI image-spec, layer.md): what stands in the tar is created over
+ * what is there, `.wh.name` hides what the layers below have of that name, `.wh..wh..opq` what they have in that
+ * directory, both whatever their position: what this layer itself made stays. The tree is an ordinary directory (an
+ * overlay mount, a snapshot, a copy), so nothing here knows a storage driver.
+ *
+ * On the way the digest is made over every byte of the input, and the recipe is written that gives the tar back.
+ * Directories implied but not described are 0755 and root's. Nothing is promised about the tree after a failure; the
+ * recipe is gone then. Synchronous calls inside: for workers.
+ */
+import { createHash } from "node:crypto";
+import { EngineError } from "../base/errors.ts";
+import { closeFd, type FileStat, listXattrs, O, openat2, readDirectory, removeXattr, utimensat } from "../host/sys.ts";
+import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted } from "./bytes.ts";
+import { made, PathTable } from "./path-table.ts";
+import { applyAttributes, boundTime, explained, type PlaceOptions, placeEntry, storedXattr } from "./place-entry.ts";
+import { type TarEntry, TarReader } from "./read-tar.ts";
+import { RecipeWriter } from "./recipe-writer.ts";
+import { findStat, isDirectory, isFile, type Location, openDirectory, RootTree, resetDirectory } from "./root-tree.ts";
+
+export type ApplyOptions = {
+  /** Where the recipe is written; an older one is replaced. */
+  readonly recipePath: string;
+  /** Attributes with the prefix `from` are stored with the prefix `to`. */
+  readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  readonly signal?: AbortSignal;
+};
+
+export type AppliedLayer = {
+  /** `sha256:` and the digest of the tar. */
+  readonly diffId: string;
+  readonly tarSize: number;
+  /** Bytes of the regular files that the layer adds and that stayed, each inode once. */
+  readonly size: number;
+};
+
+/** `root` is the host path of the mounted tree. */
+export async function applyLayer(
+  input: AsyncIterable<Uint8Array>,
+  root: string,
+  options: ApplyOptions,
+): Promise<AppliedLayer> {
+  const hash = createHash("sha256");
+  let tarSize = 0;
+  using recipe = new RecipeWriter(options.recipePath);
+  using layer = new LayerTree(root, recipe, options);
+  const reader = new TarReader(input, {
+    onChunk: (chunk) => {
+      hash.update(chunk);
+      tarSize += chunk.length;
+    },
+    onRaw: (bytes) => recipe.literal(bytes),
+  });
+  try {
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      options.signal?.throwIfAborted();
+      await layer.apply(entry, reader);
+    }
+    options.signal?.throwIfAborted();
+    layer.finish();
+    recipe.finish(tarSize);
+    return { diffId: `sha256:${hash.digest("hex")}`, tarSize, size: layer.size };
+  } finally {
+    await reader.close();
+  }
+}
+
+const whiteout = ".wh.";
+const opaque = ".wh..wh..opq";
+const aufsPrefix = ".wh..wh.";
+const aufsLinks = ".wh..wh.plnk";
+
+/** What the last component of an entry's name means. */
+type Meaning =
+  | { readonly kind: "entry" }
+  | { readonly kind: "ignored" }
+  | { readonly kind: "opaque"; readonly directory: ByteString }
+  | { readonly kind: "whiteout"; readonly directory: ByteString; readonly name: ByteString };
+
+function meaningOf(path: ByteString): Meaning {
+  if (!path.includes(whiteout)) return { kind: "entry" };
+  const parts = path.split("/");
+  const special = parts.findIndex((part) => part.startsWith(whiteout));
+  const part = parts[special];
+  if (part === undefined) return { kind: "entry" };
+  const directory = parts.slice(0, special).join("/");
+  const last = special === parts.length - 1;
+  if (part === opaque && last) return { kind: "opaque", directory };
+  if (part.startsWith(aufsPrefix) && part !== opaque) return { kind: "ignored" };
+  const name = part.slice(whiteout.length);
+  if (!last || name === "" || name === "." || name === "..")
+    throw new EngineError("invalid_argument", `invalid whiteout name ${quoted(path)}`);
+  return { kind: "whiteout", directory, name };
+}
+
+type DirectoryTime = { readonly path: ByteString; readonly time: bigint };
+
+/** The tree while one layer is applied to it. */
+class LayerTree implements Disposable {
+  /** Bytes of files so far. */
+  size = 0;
+  readonly #tree: RootTree;
+  readonly #recipe: RecipeWriter;
+  readonly #options: PlaceOptions;
+  readonly #made = new PathTable();
+  readonly #times: DirectoryTime[] = [];
+  /** Attributes that this layer gave to directories of layers below. */
+  readonly #directoryXattrs = new Map<ByteString, ReadonlySet<string>>();
+
+  constructor(root: string, recipe: RecipeWriter, options: ApplyOptions) {
+    this.#recipe = recipe;
+    this.#options = options.escapeXattrs === undefined ? {} : { escapeXattrs: options.escapeXattrs };
+    this.#tree = new RootTree(root, {
+      beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
+      afterImplied: (path) => {
+        this.#made.add(path, made.fresh);
+        this.#made.addAbove(path);
+      },
+    });
+  }
+
+  async apply(entry: TarEntry, reader: TarReader): Promise<void> {
+    const path = entryPath(entry.path);
+    if (path === "") return this.#applyRoot(entry);
+    const meaning = meaningOf(path);
+    if (meaning.kind === "ignored") return;
+    if (meaning.kind === "entry") return this.#place(entry, path, reader);
+    try {
+      if (meaning.kind === "opaque") this.#hideAll(meaning.directory);
+      else this.#hide(meaning.directory, meaning.name);
+    } catch (error) {
+      throw explained(error, entry);
+    }
+  }
+
+  /** Sets the times of directories, now that nothing changes in them any more. */
+  finish(): void {
+    for (const { path, time } of this.#times) {
+      if (path !== "" && (this.#made.get(path) & made.directory) === 0) continue;
+      const directory = this.#tree.find(path);
+      if (directory !== undefined) utimensat(directory.fd, "", time, time);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#tree[Symbol.dispose]();
+  }
+
+  async #place(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> {
+    if (entry.type === "link" && entryPath(entry.link, "hard link target").startsWith(`${aufsLinks}/`))
+      throw new EngineError("unsupported", `hard link ${quoted(entry.path)} leads into aufs' own store (${aufsLinks})`);
+    const placed = await placeEntry(this.#tree, entry, path, reader, this.#options);
+    const { path: real } = placed;
+    this.#made.addAbove(real);
+    if (entry.type === "directory") {
+      this.#made.add(real, made.entry | made.directory | (placed.kept ? 0 : made.fresh));
+      this.#times.push({ path: real, time: boundTime(entry.mtime) });
+      if (placed.kept) this.#rememberXattrs(real, entry);
+    } else if (entry.type === "file") this.#addFile(real, entry, placed.crc);
+    else this.#made.add(real, made.entry | this.#countedAs(placed.linkedTo));
+  }
+
+  #addFile(real: ByteString, entry: TarEntry, crc: number): void {
+    this.size += entry.size;
+    this.#made.add(real, made.entry | made.counted);
+    if (entry.size > 0) this.#made.add(real, made.payload, this.#recipe.payload(real, entry.size, crc));
+  }
+
+  /** A hard link shares what its target counts. */
+  #countedAs(target: ByteString | undefined): number {
+    return target === undefined ? 0 : this.#made.get(target) & made.counted;
+  }
+
+  #rememberXattrs(real: ByteString, entry: TarEntry): void {
+    if (entry.xattrs.size === 0) return;
+    const names = [...entry.xattrs.keys()].map((name) => storedXattr(name, this.#options));
+    this.#directoryXattrs.set(real, new Set(names));
+  }
+
+  /** An entry for the root may change its attributes, never what it is (CVE-2021-29136). */
+  #applyRoot(entry: TarEntry): void {
+    if (entry.type !== "directory")
+      throw new EngineError("invalid_argument", `entry ${quoted(entry.path)} would make the root a ${entry.type}`);
+    try {
+      applyAttributes(this.#tree.fd, "", entry, this.#options);
+    } catch (error) {
+      throw explained(error, entry);
+    }
+    this.#times.push({ path: "", time: boundTime(entry.mtime) });
+  }
+
+  /** Keeps what the recipe needs of a file that this layer made. */
+  #beforeRemove(path: ByteString, stat: FileStat, at: Location): void {
+    const flags = this.#made.get(path);
+    if (flags === 0) return;
+    if ((flags & made.counted) !== 0 && isFile(stat.mode) && stat.nlink === 1) this.size -= stat.size;
+    if ((flags & made.payload) !== 0) {
+      const fd = openat2(at.fd, nameOf(at.name), { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK });
+      try {
+        this.#recipe.save(this.#made.payload(path), fd, path);
+      } finally {
+        closeFd(fd);
+      }
+    }
+    this.#made.clear(path);
+    this.#directoryXattrs.delete(path);
+  }
+
+  /** A whiteout: what the layers below have as `name` goes. */
+  #hide(parent: ByteString, name: ByteString): void {
+    const directory = this.#tree.find(parent);
+    const stat = directory === undefined ? undefined : findStat(directory.fd, name);
+    if (directory === undefined || stat === undefined) return;
+    const path = joinPath(directory.path, name);
+    const flags = this.#made.get(path);
+    if ((flags & (made.entry | made.above | made.fresh)) === 0) this.#tree.remove(directory, name, stat);
+    else if (isDirectory(stat.mode)) {
+      this.#purge({ fd: directory.fd, name }, path);
+      this.#tree.forget();
+    }
+  }
+
+  /** An opaque whiteout: what the layers below have inside goes, the directory itself stays. */
+  #hideAll(path: ByteString): void {
+    const directory = this.#tree.find(path);
+    if (directory === undefined) return;
+    if (directory.path === "" || (this.#made.get(directory.path) & made.fresh) === 0)
+      this.#purgeChildren(directory.fd, directory.path);
+    this.#tree.forget();
+  }
+
+  /** Takes from a directory that this layer has a part in all that is older, its attributes too. */
+  #purge(at: Location, path: ByteString): void {
+    const flags = this.#made.get(path);
+    if ((flags & made.fresh) !== 0) return;
+    const fd = openDirectory(at.fd, at.name);
+    try {
+      this.#purgeChildren(fd, path);
+      const own = this.#directoryXattrs.get(path);
+      for (const attribute of listXattrs(fd, ""))
+        if (own?.has(attribute) !== true && attribute !== "security.selinux") removeXattr(fd, "", attribute);
+      if ((flags & made.directory) === 0) resetDirectory(fd, "");
+    } finally {
+      closeFd(fd);
+    }
+    this.#made.add(path, made.fresh);
+  }
+
+  #purgeChildren(fd: number, path: ByteString): void {
+    for (const entry of readDirectory(fd)) {
+      const name = bytesOf(entry);
+      const stat = findStat(fd, name);
+      if (stat === undefined) continue;
+      const child = joinPath(path, name);
+      const flags = this.#made.get(child);
+      if ((flags & (made.entry | made.above | made.fresh)) === 0) this.#tree.removeAt({ fd, name }, child, stat);
+      else if (isDirectory(stat.mode)) this.#purge({ fd, name }, child);
+    }
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Reads the changes of an overlayfs upper directory from below, so that the cost grows with what changed and not with
+ * the image (kernel, Documentation/filesystems/overlayfs.rst): a whiteout is the character device 0:0, or an empty file
+ * with the attribute `overlay.whiteout` in a directory marked opaque="x"; opaque="y" hides all that the layers below
+ * have in a directory. Files that only stand here because they were opened for writing are no change.
+ *
+ * `lowerView` is a read-only view of everything below. Uppers made with metacopy or redirect_dir hold no contents of
+ * their own and are refused. The upper may be in use; then the answer is as good as the moment. For workers.
+ */
+import { constants } from "node:fs";
+import type { Change } from "../base/change.ts";
+import { EngineError } from "../base/errors.ts";
+import { AT_FDCWD, closeFd, type FileStat, getXattr, listXattrs, O, openat2 } from "../host/sys.ts";
+import { type ByteString, nameOf, quoted } from "./bytes.ts";
+import { fileType, isDirectory, isFile, type Location } from "./root-tree.ts";
+import { type Dialect, type Difference, type DiffOptions, type DirectoryMarks, TreeDiff } from "./tree-diff.ts";
+import { listChanges, writeLayer } from "./write-difference.ts";
+import { upperXattrs, viewXattrs } from "./write-tree.ts";
+
+const prefixes = ["trusted.overlay.", "user.overlay."] as const;
+
+/** The changes, sorted by path. Both are host paths of our own choice. */
+export function overlayChanges(upper: string, lowerView: string): Change[] {
+  return withBoth(upper, lowerView, (fresh, old) => listChanges(diffOf(fresh, old)));
+}
+
+/** The changes as a layer tar. Nothing changed: an empty archive. */
+export async function overlayChangesTar(
+  upper: string,
+  lowerView: string,
+  write: (chunk: Uint8Array) => Promise<void>,
+): Promise<void> {
+  await withBoth(upper, lowerView, (fresh, old) => writeLayer(diffOf(fresh, old, { links: true }), upperXattrs, write));
+}
+
+const diffOf = (fresh: number, old: number, options: DiffOptions = {}): Generator<Difference> =>
+  new TreeDiff(overlay, options).differences(fresh, old);
+
+/** Opens both trees for the time of `use`. */
+export function withBoth<T>(fresh: string, old: string, use: (fresh: number, old: number) => T): T {
+  const open = [openTop(fresh)];
+  const close = (): void => {
+    for (const fd of open.splice(0)) closeFd(fd);
+  };
+  try {
+    open.push(openTop(old));
+    const result = use(open[0] ?? -1, open[1] ?? -1);
+    if (result instanceof Promise) return result.finally(close) as T;
+    close();
+    return result;
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+const openTop = (path: string): number => openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY });
+
+const overlay: Dialect = {
+  merged: true,
+  newXattrs: upperXattrs,
+  oldXattrs: viewXattrs,
+  compareContents: true,
+  marks: marksOf,
+  isWhiteout,
+  check,
+};
+
+function overlayXattr(at: Location, name: string): Buffer | undefined {
+  for (const prefix of prefixes) {
+    const value = getXattr(at.fd, nameOf(at.name), prefix + name);
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+function marksOf(at: Location): DirectoryMarks {
+  const value = overlayXattr(at, "opaque")?.toString();
+  return { opaque: value === "y", xattrWhiteouts: value === "x" };
+}
+
+function isWhiteout(at: Location, stat: FileStat, directory: DirectoryMarks): boolean {
+  if (fileType(stat.mode) === constants.S_IFCHR) return stat.rdevMajor === 0 && stat.rdevMinor === 0;
+  if (!directory.xattrWhiteouts || !isFile(stat.mode) || stat.size > 0) return false;
+  return overlayXattr(at, "whiteout") !== undefined;
+}
+
+/** A file without its own data has a size and no blocks, so that others need no look at their attributes. */
+function check(at: Location, stat: FileStat, path: ByteString): void {
+  const refuse = (what: string): never => {
+    throw new EngineError(
+      "unsupported",
+      `/${quoted(path).slice(1, -1)} was written by overlayfs with ${what}; mount the layer with ${what}=off and copy the file once`,
+    );
+  };
+  if (isDirectory(stat.mode)) {
+    const names = listXattrs(at.fd, nameOf(at.name));
+    if (prefixes.some((prefix) => names.includes(`${prefix}redirect`))) refuse("redirect_dir");
+  } else if (isFile(stat.mode) && stat.size > 0 && stat.blocks === 0 && overlayXattr(at, "metacopy") !== undefined)
+    refuse("metacopy");
+}

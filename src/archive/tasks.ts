@@ -1,0 +1,97 @@
+/**
+ * This folder's work as tasks of the worker pool: `pool.run(archiveTasks, "applyLayerTask", argument, { input })`. The
+ * arguments are plain values; bytes come as the task's input and go as its output.
+ */
+import type { Change } from "../base/change.ts";
+import type { TaskContext } from "../host/pool.ts";
+import { type AppliedLayer, applyLayer } from "./apply-layer.ts";
+import { compareTrees, compareTreesSize, compareTreesTar } from "./compare-trees.ts";
+import { extractTree } from "./extract-tree.ts";
+import { overlayChanges, overlayChangesTar } from "./overlay-changes.ts";
+import { packTree } from "./pack-tree.ts";
+import { restoreTar } from "./restore-tar.ts";
+import { type TreeSize, treeSize } from "./tree-size.ts";
+
+export type ApplyLayerArgument = {
+  readonly root: string;
+  readonly recipePath: string;
+  readonly escapeXattrs?: { readonly from: string; readonly to: string };
+};
+
+/** The input is the uncompressed tar. */
+export function applyLayerTask({ root, ...options }: ApplyLayerArgument, context: TaskContext): Promise<AppliedLayer> {
+  return applyLayer(context.input, root, { ...options, signal: context.signal });
+}
+
+export type RestoreTarArgument = { readonly recipePath: string; readonly root: string };
+
+/** The output is the tar. */
+export async function restoreTarTask(argument: RestoreTarArgument, context: TaskContext): Promise<void> {
+  for await (const chunk of restoreTar(argument.recipePath, argument.root)) {
+    context.signal.throwIfAborted();
+    await context.write(chunk);
+  }
+}
+
+export type OverlayArgument = { readonly upper: string; readonly lowerView: string };
+
+export function overlayChangesTask(argument: OverlayArgument): Change[] {
+  return overlayChanges(argument.upper, argument.lowerView);
+}
+
+/** The output is a layer tar. */
+export function overlayChangesTarTask(argument: OverlayArgument, context: TaskContext): Promise<void> {
+  return overlayChangesTar(argument.upper, argument.lowerView, writeOf(context));
+}
+
+export type CompareArgument = { readonly base: string; readonly tree: string };
+
+export function compareTreesTask(argument: CompareArgument): Change[] {
+  return compareTrees(argument.base, argument.tree);
+}
+
+/** The output is a layer tar. */
+export function compareTreesTarTask(argument: CompareArgument, context: TaskContext): Promise<void> {
+  return compareTreesTar(argument.base, argument.tree, writeOf(context));
+}
+
+export function compareTreesSizeTask(argument: CompareArgument): number {
+  return compareTreesSize(argument.base, argument.tree);
+}
+
+export function treeSizeTask(argument: { readonly path: string }): TreeSize {
+  return treeSize(argument.path);
+}
+
+export type ExtractTreeArgument = {
+  readonly root: string;
+  readonly dest: string;
+  readonly noOverwriteDirNonDir?: boolean;
+  readonly copyOwner?: boolean;
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  readonly createDest?: boolean;
+};
+
+/** The input is the archive, plain or compressed. */
+export function extractTreeTask({ root, dest, ...options }: ExtractTreeArgument, context: TaskContext): Promise<void> {
+  return extractTree(context.input, root, dest, { ...options, signal: context.signal });
+}
+
+export type PackTreeArgument = {
+  readonly root: string;
+  readonly path: string;
+  readonly rebaseName?: string;
+  readonly exclude?: readonly string[];
+};
+
+/** The output is the archive. */
+export function packTreeTask({ root, path, ...options }: PackTreeArgument, context: TaskContext): Promise<void> {
+  return packTree(root, path, writeOf(context), options);
+}
+
+function writeOf(context: TaskContext): (chunk: Uint8Array) => Promise<void> {
+  return async (chunk) => {
+    context.signal.throwIfAborted();
+    await context.write(chunk);
+  };
+}

@@ -1,0 +1,237 @@
+/**
+ * What differs between a tree and the one it began as, as a sequence in the order a layer tar wants: a directory
+ * before what is in it, deletions before their siblings, names sorted by bytes. Directories that lead to a change are
+ * part of the sequence, those that lead nowhere are not.
+ *
+ * A directory of the new tree is read in one of two ways: `whole` (what is missing was deleted) or `merged` (it holds
+ * only changes; a *dialect* says which of its entries are whiteouts and which directories hide all that is below).
+ * Two entries are the same when mode, owner, device number and attributes agree and, but for directories, time, size
+ * and link target. Synchronous generators: for workers; descriptors in a difference are good until the next one.
+ */
+import { readSync } from "node:fs";
+import { closeFd, type FileStat, O, openat2, RESOLVE, readDirectory, readlinkat } from "../host/sys.ts";
+import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
+import { findStat, isDirectory, isFile, isSymlink, type Location, openDirectory } from "./root-tree.ts";
+import { isGone, readXattrs, type XattrNames } from "./write-tree.ts";
+
+export type Difference =
+  | { readonly kind: "deleted"; readonly path: ByteString }
+  | {
+      readonly kind: "added" | "modified";
+      /** "" for the root. */
+      readonly path: ByteString;
+      readonly at: Location;
+      readonly stat: FileStat;
+    };
+
+/** How the new tree says what it means. */
+export type Dialect = {
+  /** Top directories hold changes only. */
+  readonly merged: boolean;
+  readonly newXattrs: XattrNames;
+  readonly oldXattrs: XattrNames;
+  readonly isWhiteout: (at: Location, stat: FileStat, directory: DirectoryMarks) => boolean;
+  readonly marks: (at: Location) => DirectoryMarks;
+  /** Throws for an entry that cannot be read from here. */
+  readonly check: (at: Location, stat: FileStat, path: ByteString) => void;
+  /** Entries stand here because something touched them: where all else agrees, contents are compared. */
+  readonly compareContents: boolean;
+};
+
+export type DirectoryMarks = {
+  /** Nothing of the layers below shows in it. */
+  readonly opaque: boolean;
+  /** Empty files with an attribute are whiteouts too. */
+  readonly xattrWhiteouts: boolean;
+};
+
+export type DiffOptions = {
+  /**
+   * Also yields files that are the same but have other names than before, so that hard links can be kept.
+   */
+  readonly links?: boolean;
+};
+
+type Frame = {
+  readonly parent: Frame | undefined;
+  /** Said once something in it differs. */
+  pending: Difference | undefined;
+};
+
+type Pair = {
+  readonly path: ByteString;
+  readonly fresh: Location;
+  /** What stood there before; undefined for a directory that is new. */
+  readonly old: Location | undefined;
+  readonly merged: boolean;
+};
+
+type Side = { readonly at: Location; readonly stat: FileStat };
+
+export class TreeDiff {
+  readonly #dialect: Dialect;
+  readonly #links: boolean;
+
+  constructor(dialect: Dialect, options: DiffOptions = {}) {
+    this.#dialect = dialect;
+    this.#links = options.links === true;
+  }
+
+  /** `fresh` and `old` are open directories. */
+  *differences(fresh: number, old: number): Generator<Difference, void, undefined> {
+    const sides = this.#sides({ fd: fresh, name: "" }, { fd: old, name: "" });
+    if (sides === undefined) return;
+    const { now, before } = sides;
+    if (this.#differ(now, before)) yield { kind: "modified", path: "", at: now.at, stat: now.stat };
+    const root: Frame = { parent: undefined, pending: undefined };
+    yield* this.#directory({ path: "", fresh: now.at, old: before.at, merged: this.#dialect.merged }, root);
+  }
+
+  #sides(fresh: Location, old: Location): { readonly now: Side; readonly before: Side } | undefined {
+    const stat = findStat(fresh.fd, fresh.name);
+    const oldStat = findStat(old.fd, old.name);
+    if (stat === undefined || oldStat === undefined) return undefined;
+    return { now: { at: fresh, stat }, before: { at: old, stat: oldStat } };
+  }
+
+  *#directory(pair: Pair, frame: Frame): Generator<Difference, void, undefined> {
+    const fresh = reopen(pair.fresh);
+    if (fresh === undefined) return;
+    const old = pair.old === undefined ? undefined : reopen(pair.old);
+    try {
+      const marks = this.#dialect.marks({ fd: fresh, name: "" });
+      const merged = pair.merged && !marks.opaque;
+      const before = new Set(old === undefined ? [] : readDirectory(old).map(bytesOf));
+      const names = readDirectory(fresh).map(bytesOf).sort();
+      const all = names.flatMap((name) => this.#look(fresh, name, marks));
+      const entries = all.filter(({ whiteout }) => !whiteout);
+      const gone = merged
+        ? all.filter(({ name, whiteout }) => whiteout && before.has(name)).map(({ name }) => name)
+        : missing(before, entries);
+      for (const name of gone) yield* say(frame, { kind: "deleted", path: joinPath(pair.path, name) });
+      for (const { name, stat } of entries) {
+        const path = joinPath(pair.path, name);
+        const now = { at: { fd: fresh, name }, stat };
+        this.#dialect.check(now.at, stat, path);
+        const oldStat = old !== undefined && before.has(name) ? findStat(old, name) : undefined;
+        if (old === undefined || oldStat === undefined) yield* this.#added({ path, now, merged }, frame);
+        else yield* this.#both({ path, now, merged }, { at: { fd: old, name }, stat: oldStat }, frame);
+      }
+    } finally {
+      closeFd(fresh);
+      if (old !== undefined) closeFd(old);
+    }
+  }
+
+  #look(
+    fd: number,
+    name: ByteString,
+    marks: DirectoryMarks,
+  ): readonly { readonly name: ByteString; readonly stat: FileStat; readonly whiteout: boolean }[] {
+    const stat = findStat(fd, name);
+    if (stat === undefined) return [];
+    return [{ name, stat, whiteout: this.#dialect.isWhiteout({ fd, name }, stat, marks) }];
+  }
+
+  *#added(
+    { path, now, merged }: { readonly path: ByteString; readonly now: Side; readonly merged: boolean },
+    frame: Frame,
+  ): Generator<Difference, void, undefined> {
+    yield* say(frame, { kind: "added", path, at: now.at, stat: now.stat });
+    if (!isDirectory(now.stat.mode)) return;
+    yield* this.#directory({ path, fresh: now.at, old: undefined, merged }, { parent: frame, pending: undefined });
+  }
+
+  *#both(
+    { path, now, merged }: { readonly path: ByteString; readonly now: Side; readonly merged: boolean },
+    before: Side,
+    frame: Frame,
+  ): Generator<Difference, void, undefined> {
+    const difference: Difference = { kind: "modified", path, at: now.at, stat: now.stat };
+    const changed = this.#differ(now, before);
+    if (changed) yield* say(frame, difference);
+    if (!isDirectory(now.stat.mode)) return;
+    const old = isDirectory(before.stat.mode) ? before.at : undefined;
+    const below: Frame = { parent: frame, pending: changed ? undefined : difference };
+    yield* this.#directory({ path, fresh: now.at, old, merged }, below);
+  }
+
+  #differ(now: Side, before: Side): boolean {
+    const [a, b] = [now.stat, before.stat];
+    if (a.mode !== b.mode || a.uid !== b.uid || a.gid !== b.gid) return true;
+    if (a.rdevMajor !== b.rdevMajor || a.rdevMinor !== b.rdevMinor) return true;
+    if (!isDirectory(a.mode) && this.#contentDiffers(now, before)) return true;
+    return !sameXattrs(readXattrs(now.at, this.#dialect.newXattrs), readXattrs(before.at, this.#dialect.oldXattrs));
+  }
+
+  #contentDiffers(now: Side, before: Side): boolean {
+    const [a, b] = [now.stat, before.stat];
+    if (a.size !== b.size || a.mtimeSec !== b.mtimeSec || a.mtimeNsec !== b.mtimeNsec) return true;
+    if (isSymlink(a.mode)) return linkTarget(now.at) !== linkTarget(before.at);
+    if (this.#links && (this.#dialect.compareContents ? a.nlink > 1 : a.nlink !== b.nlink)) return true;
+    return this.#dialect.compareContents && isFile(a.mode) && a.size > 0 && !sameContent(now.at, before.at);
+  }
+}
+
+/** Passes on a difference, after the directories that lead to it. */
+function* say(frame: Frame, difference: Difference): Generator<Difference, void, undefined> {
+  const leading: Difference[] = [];
+  for (let at: Frame | undefined = frame; at !== undefined; at = at.parent) {
+    if (at.pending !== undefined) leading.push(at.pending);
+    at.pending = undefined;
+  }
+  yield* leading.reverse();
+  yield difference;
+}
+
+function missing(before: ReadonlySet<ByteString>, entries: readonly { readonly name: ByteString }[]): ByteString[] {
+  const here = new Set(entries.map(({ name }) => name));
+  return [...before].filter((name) => !here.has(name)).sort();
+}
+
+/** Opens a directory for reading; undefined when it went meanwhile. */
+function reopen(at: Location): number | undefined {
+  try {
+    return openDirectory(at.fd, at.name === "" ? "." : at.name);
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+const linkTarget = (at: Location): ByteString => bytesOf(readlinkat(at.fd, nameOf(at.name)));
+
+function sameXattrs(a: ReadonlyMap<string, Buffer>, b: ReadonlyMap<string, Buffer>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [name, value] of a) if (b.get(name)?.equals(value) !== true) return false;
+  return true;
+}
+
+const compareSize = 64 * 1024;
+
+function sameContent(a: Location, b: Location): boolean {
+  const [one, other] = [Buffer.allocUnsafe(compareSize), Buffer.allocUnsafe(compareSize)];
+  const first = openContent(a);
+  try {
+    const second = openContent(b);
+    try {
+      for (;;) {
+        const length = readSync(first, one, 0, compareSize, null);
+        if (length === 0) return readSync(second, other, 0, 1, null) === 0;
+        for (let at = 0; at < length; ) {
+          const read = readSync(second, other, at, length - at, null);
+          if (read === 0) return false;
+          at += read;
+        }
+        if (one.compare(other, 0, length, 0, length) !== 0) return false;
+      }
+    } finally {
+      closeFd(second);
+    }
+  } finally {
+    closeFd(first);
+  }
+}
+
+const openContent = (at: Location): number =>
+  openat2(at.fd, nameOf(at.name), { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK, resolve: RESOLVE.BENEATH });

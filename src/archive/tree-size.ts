@@ -1,0 +1,60 @@
+/**
+ * How much a directory tree holds: bytes of everything but directories (st_size, as Docker counts), each inode once.
+ * Meant for the upper directory of a running container: what vanishes while it is walked is not counted. Synchronous:
+ * for workers.
+ */
+import { systemCode } from "../base/errors.ts";
+import { AT_FDCWD, closeFd, O, openat2, readDirectory, statat } from "../host/sys.ts";
+import { bytesOf } from "./bytes.ts";
+import { isDirectory, openDirectory } from "./root-tree.ts";
+
+export type TreeSize = { readonly bytes: number; readonly inodes: number };
+
+type Walk = { bytes: number; inodes: number; readonly linked: Set<string> };
+
+/** `path` is a host path of our own choice. */
+export function treeSize(path: string): TreeSize {
+  const walk: Walk = { bytes: 0, inodes: 1, linked: new Set() };
+  const open = [openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY })];
+  const todo = [readDirectory(open[0] ?? -1)];
+  try {
+    for (;;) {
+      const fd = open.at(-1);
+      const name = todo.at(-1)?.pop();
+      if (fd === undefined) break;
+      if (name === undefined) {
+        todo.pop();
+        closeFd(open.pop() ?? -1);
+      } else enter(fd, name);
+    }
+  } finally {
+    for (const fd of open) closeFd(fd);
+  }
+  return { bytes: walk.bytes, inodes: walk.inodes };
+
+  function enter(fd: number, name: Buffer): void {
+    try {
+      if (!count(fd, name, walk)) return;
+      const directory = openDirectory(fd, bytesOf(name));
+      open.push(directory);
+      todo.push(readDirectory(directory));
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== "ENOENT" && code !== "ENOTDIR" && code !== "ELOOP") throw error;
+    }
+  }
+}
+
+/** Counts one name; true for a directory, to be walked. */
+function count(fd: number, name: Buffer, walk: Walk): boolean {
+  const stat = statat(fd, name);
+  const directory = isDirectory(stat.mode);
+  if (!directory && stat.nlink > 1) {
+    const inode = `${stat.dev}:${stat.ino}`;
+    if (walk.linked.has(inode)) return false;
+    walk.linked.add(inode);
+  }
+  walk.inodes++;
+  if (!directory) walk.bytes += stat.size;
+  return directory;
+}

@@ -1,0 +1,142 @@
+/**
+ * Writes what stands in a tree as tar entries: the reading side of packing and of layer tars. Files are opened without
+ * following links and described by what was opened, so that a container that changes its tree meanwhile can confuse
+ * only its own archive: what vanishes is left out, what shrinks is filled with zeros. Sockets have no place in a tar.
+ * Further names of an inode become hard links to the first. Synchronous reads inside: for workers.
+ */
+import { constants, readSync } from "node:fs";
+import { EngineError, systemCode } from "../base/errors.ts";
+import { closeFd, type FileStat, getXattr, listXattrs, O, openat2, RESOLVE, readlinkat, statat } from "../host/sys.ts";
+import { type ByteString, bytesOf, longestPath, nameOf, quoted } from "./bytes.ts";
+import type { EntryType } from "./read-tar.ts";
+import { fileType, isFile, type Location } from "./root-tree.ts";
+import type { NewEntry, TarWriter } from "./write-tar.ts";
+
+/** The name an attribute has in the archive, or undefined for one that stays out. */
+export type XattrNames = (name: string) => string | undefined;
+
+/** What a mounted tree shows: everything but the label that the host's policy puts on files, and overlayfs' own. */
+export const viewXattrs: XattrNames = (name) =>
+  name === "security.selinux" || /^(trusted|user)\.overlay\./.test(name) ? undefined : name;
+
+/** As {@link viewXattrs}, where no overlayfs is between: its attributes are data of the tree. */
+export const plainXattrs: XattrNames = (name) => (name === "security.selinux" ? undefined : name);
+
+/** What an upper directory shows from below: overlayfs' own attributes stay out, escaped ones are data. */
+export const upperXattrs: XattrNames = (name) => {
+  if (name === "security.selinux") return undefined;
+  const match = /^((?:trusted|user)\.overlay\.)(overlay\.)?/.exec(name);
+  if (match === null) return name;
+  return match[2] === undefined ? undefined : name.replace(".overlay.overlay.", ".overlay.");
+};
+
+export const readXattrs = (at: Location, names: XattrNames): Map<string, Buffer> => {
+  const found = new Map<string, Buffer>();
+  for (const name of listXattrs(at.fd, nameOf(at.name))) {
+    const shown = names(name);
+    const value = shown === undefined ? undefined : getXattr(at.fd, nameOf(at.name), name);
+    if (shown !== undefined && value !== undefined) found.set(shown, value);
+  }
+  return found;
+};
+
+/** True for the errors of names that went or changed under our hands. */
+export const isGone = (error: unknown): boolean =>
+  ["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes(systemCode(error) ?? "");
+
+export class TreeWriter {
+  readonly #tar: TarWriter;
+  readonly #names: XattrNames;
+  readonly #linked = new Map<string, ByteString>();
+
+  constructor(tar: TarWriter, names: XattrNames) {
+    this.#tar = tar;
+    this.#names = names;
+  }
+
+  /** Writes what `at` names as `path`, without what is in it. False when it vanished or cannot be in a tar. */
+  async add(at: Location, stat: FileStat, path: ByteString): Promise<boolean> {
+    if (path.length > longestPath)
+      throw new EngineError(
+        "unsupported",
+        `${quoted(path)}... has a path of ${path.length} bytes: no archive holds it`,
+      );
+    const type = entryType(stat.mode);
+    if (type === undefined) return false;
+    try {
+      if (await this.#link(stat, type, path)) return true;
+      if (type === "file") return await this.#file(at, path);
+      const link = type === "symlink" ? bytesOf(readlinkat(at.fd, nameOf(at.name))) : "";
+      const { rdevMajor: major, rdevMinor: minor } = stat;
+      const device = type === "char" || type === "block" ? { major, minor } : {};
+      await this.#tar.begin({ ...this.#attributes(at, stat), path, type, link, ...device });
+      await this.#tar.end();
+      this.#remember(stat, path);
+      return true;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  }
+
+  async #file(at: Location, path: ByteString): Promise<boolean> {
+    const fd = openat2(at.fd, nameOf(at.name), {
+      flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK,
+      resolve: RESOLVE.BENEATH,
+    });
+    try {
+      const stat = statat(fd, "");
+      if (!isFile(stat.mode)) return false;
+      await this.#tar.begin({ ...this.#attributes({ fd, name: "" }, stat), path, type: "file", size: stat.size });
+      while (this.#tar.missing > 0) {
+        const space = await this.#tar.space();
+        const length = readSync(fd, space, 0, space.length, null);
+        if (length === 0) break;
+        this.#tar.filled(length);
+      }
+      await this.#tar.end(true);
+      this.#remember(stat, path);
+      return true;
+    } finally {
+      closeFd(fd);
+    }
+  }
+
+  #attributes(at: Location, stat: FileStat): Pick<NewEntry, "mode" | "uid" | "gid" | "mtime" | "xattrs"> {
+    const { mode, uid, gid, mtimeSec: mtime } = stat;
+    return { mode, uid, gid, mtime, xattrs: readXattrs(at, this.#names) };
+  }
+
+  /** A further name of something written already. */
+  async #link(stat: FileStat, type: EntryType, path: ByteString): Promise<boolean> {
+    if (type === "directory" || stat.nlink < 2) return false;
+    const link = this.#linked.get(`${stat.dev}:${stat.ino}`);
+    if (link === undefined) return false;
+    const { mode, uid, gid, mtimeSec: mtime } = stat;
+    await this.#tar.add({ path, type: "link", link, mode, uid, gid, mtime });
+    return true;
+  }
+
+  #remember(stat: FileStat, path: ByteString): void {
+    if (stat.nlink > 1 && fileType(stat.mode) !== constants.S_IFDIR) this.#linked.set(`${stat.dev}:${stat.ino}`, path);
+  }
+}
+
+function entryType(mode: number): EntryType | undefined {
+  switch (fileType(mode)) {
+    case constants.S_IFREG:
+      return "file";
+    case constants.S_IFDIR:
+      return "directory";
+    case constants.S_IFLNK:
+      return "symlink";
+    case constants.S_IFCHR:
+      return "char";
+    case constants.S_IFBLK:
+      return "block";
+    case constants.S_IFIFO:
+      return "fifo";
+    default:
+      return undefined;
+  }
+}
