@@ -3,17 +3,18 @@
  * the volume, then the volume's root gets the attributes of the image's directory.
  *
  *     <place>/.copy-up.new/      being filled; worth nothing after a crash
- *     <place>/.copy-up.ready/    whole and synced: the marker. What it still holds has yet to move
+ *     <place>/.copy-up.ready/    whole and synced: the marker
+ *       entries/                 what has yet to move
+ *       root/                    an empty directory with the attributes that the volume's root gets
  *
  * `place` is the directory above the volume where that is the driver's own, else the volume itself. Nobody else works
  * on the volume meanwhile: the store holds its lock.
  */
 import { EngineError, systemCode } from "../base/errors.ts";
 import type { TaskContext } from "../host/pool.ts";
-import { emptyDirectory, removeTreeAt } from "../host/remove-tree.ts";
+import { removeTreeAt } from "../host/remove-tree.ts";
 import {
   AT_FDCWD,
-  AT_REMOVEDIR,
   closeFd,
   mkdirat,
   O,
@@ -23,7 +24,6 @@ import {
   readDirectory,
   renameat2,
   statat,
-  unlinkat,
 } from "../host/sys.ts";
 import { copyAttributes, copyTree } from "./copy-tree.ts";
 
@@ -52,7 +52,10 @@ export function stageCopyUpTask(
   if (readDirectory(volume).some((name) => !ignored.has(name.toString("latin1")))) return false;
   removeTreeAt(place, stagingNames.new, signal);
   mkdirat(place, stagingNames.new, 0o700);
-  copyTree(source, open.add(openat2(place, stagingNames.new, openHow)), signal);
+  const staging = open.add(openat2(place, stagingNames.new, openHow));
+  for (const name of ["entries", "root"]) mkdirat(staging, name, 0o700);
+  copyTree(source, open.add(openat2(staging, "entries", openHow)), signal);
+  copyAttributes([source, ""], [staging, "root"], statat(source, ""));
   return true;
 }
 
@@ -70,17 +73,18 @@ export function finishCopyUpTask(
   else removeTreeAt(place, stagingNames.new, signal);
   const ready = openIfThere(open, place, stagingNames.ready);
   if (ready === undefined) return false;
-  for (const name of readDirectory(ready)) moveIn(ready, volume, name);
-  emptyDirectory(ready, signal);
-  copyAttributes([ready, ""], [volume, ""], statat(ready, ""));
-  unlinkat(place, stagingNames.ready, AT_REMOVEDIR);
+  const entries = openIfThere(open, ready, "entries");
+  if (entries !== undefined) for (const name of readDirectory(entries)) moveIn(entries, volume, name);
+  const root = openIfThere(open, ready, "root");
+  if (root !== undefined) copyAttributes([root, ""], [volume, ""], statat(root, ""));
+  removeTreeAt(place, stagingNames.ready, signal);
   return true;
 }
 
 /** What is there already (lost+found) stays, and ours is dropped with the staging directory. */
-function moveIn(ready: number, volume: number, name: Buffer): void {
+function moveIn(entries: number, volume: number, name: Buffer): void {
   try {
-    renameat2(ready, name, volume, name, RENAME.NOREPLACE);
+    renameat2(entries, name, volume, name, RENAME.NOREPLACE);
   } catch (error) {
     if (systemCode(error) !== "EEXIST") throw error;
   }

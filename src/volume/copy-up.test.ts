@@ -44,7 +44,7 @@ async function makeImage(root: string): Promise<string> {
   await link(join(data, "file"), join(data, "sub/deeper/second-name"));
   await symlink("../../etc/passwd", join(data, "link"));
   await symlink("/", join(data, "sub/root"));
-  await writeFile(join(data, Buffer.from([0x62, 0xff, 0x0a, 0x20]).toString("latin1")), "");
+  await writeFile(Buffer.concat([Buffer.from(`${data}/`), Buffer.from([0x62, 0xff, 0x0a, 0x20])]), "");
   execFileSync("mkfifo", [join(data, "fifo")]);
   execFileSync("mknod", [join(data, "null"), "c", "1", "3"]);
   setXattr(AT_FDCWD, join(data, "file"), "user.note", Buffer.from([1, 0, 2]));
@@ -60,11 +60,12 @@ async function makeImage(root: string): Promise<string> {
 }
 
 /** Everything that a copy must keep, path by path; names of one file count from the first. */
-async function describeTree(root: string): Promise<readonly string[]> {
+function describeTree(root: string): readonly string[] {
   const inodes = new Map<string, string>();
-  const names = ["", ...(await readdir(root, { recursive: true })).sort()];
+  const found = execFileSync("find", [root, "-mindepth", "1", "-printf", "%P\\0"], { encoding: "latin1" });
+  const names = found.split("\0").sort();
   return names.map((name) => {
-    const path = join(root, name);
+    const path = Buffer.from(join(root, name), "latin1");
     const stat = statat(AT_FDCWD, path);
     const first = inodes.get(`${stat.ino}`) ?? name;
     inodes.set(`${stat.ino}`, first);
@@ -79,7 +80,7 @@ async function describeTree(root: string): Promise<readonly string[]> {
       time: [stat.mtimeSec, stat.mtimeNsec],
       device: [stat.rdevMajor, stat.rdevMinor],
       sameAs: first,
-      target: isLink ? readlinkSync(path) : "",
+      target: isLink ? readlinkSync(path).toString() : "",
       attributes: attributes.map((key) => [key, getXattr(AT_FDCWD, path, key)?.toString("hex")]),
     });
   });
@@ -107,7 +108,7 @@ describe("copy-up", { skip }, () => {
     given(async ({ image, store }) => {
       const { mountpoint } = await store.create({ name: "v1" });
       await store.copyUp("v1", { root: image, path: "/data" });
-      assert.deepEqual(await describeTree(mountpoint), await describeTree(join(image, "data")));
+      assert.deepEqual(describeTree(mountpoint), describeTree(join(image, "data")));
       assert.deepEqual(await readdir(join(mountpoint, "..")), ["_data"]);
     }),
   );
@@ -132,7 +133,7 @@ describe("copy-up", { skip }, () => {
     given(async ({ image, store }) => {
       const { mountpoint } = await store.create({ name: "v1" });
       await Promise.all(Array.from({ length: 20 }, () => store.copyUp("v1", { root: image, path: "/data" })));
-      assert.deepEqual(await describeTree(mountpoint), await describeTree(join(image, "data")));
+      assert.deepEqual(describeTree(mountpoint), describeTree(join(image, "data")));
     }),
   );
 
@@ -163,7 +164,7 @@ describe("copy-up", { skip }, () => {
       await store.copyUp("v1", { root: image, path: "/escape" });
       assert.deepEqual(await readdir(mountpoint), []);
       await store.copyUp("v1", { root: image, path: "/inside" });
-      assert.deepEqual(await describeTree(mountpoint), await describeTree(join(image, "data/sub")));
+      assert.deepEqual(describeTree(mountpoint), describeTree(join(image, "data/sub")));
     }),
   );
 
@@ -184,6 +185,14 @@ describe("a copy-up that a crash interrupted", { skip }, () => {
     return { volume, fresh: join(root, "place/.copy-up.new"), ready: join(root, "place/.copy-up.ready") };
   };
 
+  /** What a crash leaves after the copy and before the first move. */
+  const stageWhole = async (data: string, ready: string): Promise<void> => {
+    await mkdir(ready, { recursive: true });
+    execFileSync("cp", ["-a", data, join(ready, "entries")]);
+    execFileSync("cp", ["-a", "--attributes-only", join(data, "empty"), join(ready, "root")]);
+    for (const flag of ["chown", "chmod", "touch"]) execFileSync(flag, ["--reference", data, join(ready, "root")]);
+  };
+
   test(
     "while it was staged is forgotten",
     given(async ({ root, pool }) => {
@@ -198,16 +207,17 @@ describe("a copy-up that a crash interrupted", { skip }, () => {
   test(
     "while it moved in is finished, at whichever entry it stopped",
     given(async ({ root, image, pool }) => {
-      const expected = await describeTree(join(image, "data"));
-      const entries = (await readdir(join(image, "data"))).sort();
+      const expected = describeTree(join(image, "data"));
+      const entries = (await readdir(join(image, "data"), { encoding: "buffer" })).sort(Buffer.compare);
+      const below = (path: string, name: Buffer) => Buffer.concat([Buffer.from(`${path}/`), name]);
       for (let moved = 0; moved <= entries.length; moved++) {
         const { volume, ready } = places(join(root, String(moved)));
         await mkdir(volume, { recursive: true });
-        execFileSync("cp", ["-a", join(image, "data"), ready]);
-        for (const name of entries.slice(0, moved)) await rename(join(ready, name), join(volume, name));
-        await utimes(ready, 5, 1_400_000_000.5);
+        await stageWhole(join(image, "data"), ready);
+        for (const name of entries.slice(0, moved))
+          await rename(below(join(ready, "entries"), name), below(volume, name));
         await finishCopyUpIn(pool, { volume, beside: true });
-        assert.deepEqual(await describeTree(volume), expected);
+        assert.deepEqual(describeTree(volume), expected);
         assert.deepEqual(await readdir(join(volume, "..")), ["_data"]);
       }
     }),
@@ -217,7 +227,7 @@ describe("a copy-up that a crash interrupted", { skip }, () => {
     "is finished before the next use sees the volume",
     given(async ({ root, image, store }) => {
       await mkdir(join(root, "volumes/v1/_data"), { recursive: true });
-      execFileSync("cp", ["-a", join(image, "data"), join(root, "volumes/v1/.copy-up.ready")]);
+      await stageWhole(join(image, "data"), join(root, "volumes/v1/.copy-up.ready"));
       await store.create({ name: "v1" });
       const path = await store.mount("v1", "c1");
       assert.equal(await readFile(join(path, "file"), "utf8"), "content");

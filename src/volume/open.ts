@@ -214,7 +214,6 @@ class OpenVolumeStore implements VolumeStore {
       await database.transact([deleteStatement(wanted.name)]);
       throw error;
     }
-    this.#whole.add(wanted.name);
     events.emit("volume", "create", wanted.name, { driver: wanted.driver });
     return { ...wanted, scope: driver.traits.scope, mountpoint };
   }
