@@ -1,0 +1,20 @@
+/** The flags of `strata daemon`: dockerd's, where they mean the same. */
+import type { Command } from "commander";
+
+const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+/** Adds the flags; none has a default here, so that what was given can be told from what was not. */
+export function daemonOptions(command: Command): Command {
+  return command
+    .option("--data-root <path>", "where images, containers and volumes are kept (default /var/lib/strata)")
+    .option("--exec-root <path>", "where the state of running containers is kept (default /run/strata)")
+    .option("-H, --host <address>", "where to listen; repeatable (default unix:///run/strata/strata.sock)", collect)
+    .option("-p, --pidfile <path>", "write the daemon's process id to this file")
+    .option("-s, --storage-driver <name>", "storage driver (default: the one in use, else the first that works)")
+    .option("--storage-opt <key=value>", "option of the storage driver; repeatable", collect)
+    .option("--config-file <path>", "configuration file (default /etc/strata/daemon.json)")
+    .option("-D, --debug", "log everything")
+    .option("-l, --log-level <level>", "debug, info, warn, error or fatal (default info)")
+    .option("--label <key=value>", "label of the engine, shown by docker info; repeatable", collect)
+    .option("--insecure-registry <host>", "registry that may be reached without TLS; repeatable", collect);
+}
