@@ -9,7 +9,7 @@ export function patternOf(pattern: string): RegExp {
     if (char === "*") source += "[^/]*";
     else if (char === "?") source += "[^/]";
     else if (char === "[") {
-      const set = /^\[(\^?)((?:\\.|[^\\\]])+)\]/s.exec(pattern.slice(at));
+      const set = /^\[(\^|(?!\^))((?:\\.|[^\\\]])+)\]/s.exec(pattern.slice(at));
       if (set === null) throw malformed();
       source += `[${set[1] ?? ""}${membersOf(set[2] ?? "")}]`;
       at += set[0].length - 1;
