@@ -42,6 +42,7 @@ export async function openAttach(containers: SessionServices, name: string, quer
     attachment: stream ? await containers.attach(name, { ...asked, stdin }) : undefined,
     tty: container.config.Tty === true,
     stdin,
+    endsStdin: container.config.StdinOnce === true,
     stdout: asked.stdout,
     stderr: asked.stderr,
     before: log,
@@ -72,11 +73,12 @@ export async function openExec(containers: SessionServices, id: string, request:
   try {
     const attachment = await containers.startExec(id, { attached: true, tty });
     if (tty && body.ConsoleSize) await resizeAtStart(containers, id, body.ConsoleSize);
-    return { attachment, tty, ...streams, before: undefined, detachKeys };
+    return { attachment, tty, ...streams, endsStdin: true, before: undefined, detachKeys };
   } catch (error) {
     if (!ranAndFailed(containers, id)) throw error;
     const before = said(`${errorMessage(error)}\r\n`);
-    return { attachment: undefined, tty, stdin: false, stdout: true, stderr: true, before, detachKeys };
+    const nothing = { attachment: undefined, stdin: false, endsStdin: false };
+    return { ...nothing, tty, stdout: true, stderr: true, before, detachKeys };
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * A session: a client's connection joined to the stdio of a process. Output goes out framed (or raw on a terminal), the
- * connection's bytes go in; the client's half-close is the end of stdin only. The process never ends because a client
+ * connection's bytes go in; the client's half-close is the end of stdin, never of the output to come. The process never ends because a client
  * left, stopped reading or typed the detach keys.
  */
 import type { Duplex, Writable } from "node:stream";
@@ -13,6 +13,8 @@ export type Session = {
   readonly attachment: Attachment | undefined;
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** The client's half-close ends the process' stdin (`StdinOnce`); otherwise, and on a terminal, it ends the session. */
+  readonly endsStdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
   /** Sent first: the log so far, or why a process did not start. */
@@ -85,9 +87,13 @@ function pumpInput(connection: Duplex, session: Session, leaving: Leaving): void
       .catch(() => undefined)
       .finally(() => connection.resume());
   });
-  connection.on("end", () => {
-    writing = writing.then(() => attachment.closeStdin()).catch(() => undefined);
-  });
+  const endStdin = (): Promise<void> | void =>
+    session.endsStdin && !session.tty ? attachment.closeStdin() : leaving.leave();
+  const onEnd = (): void => {
+    writing = writing.then(endStdin).catch(() => undefined);
+  };
+  connection.on("end", onEnd);
+  leaving.promise.then(() => connection.off("end", onEnd));
 }
 
 /** Runs a session on an upgraded connection until the process ends or the client leaves. */
