@@ -146,13 +146,8 @@ class OpenVolumeStore implements VolumeStore {
     return [releaseStatement(container)];
   }
 
-  async mount(name: string, use: string, attributes: Readonly<Record<string, string>> = {}): Promise<string> {
-    return this.#locks.run(name, async () => {
-      const volume = await this.get(name);
-      const path = await this.#mountWhole(volume, use);
-      this.#options.events.emit("volume", "mount", name, { driver: volume.driver, container: use, ...attributes });
-      return path;
-    });
+  async mount(name: string, use: string): Promise<string> {
+    return this.#locks.run(name, async () => this.#mountWhole(await this.get(name), use));
   }
 
   async unmount(name: string, use: string): Promise<void> {
@@ -160,7 +155,6 @@ class OpenVolumeStore implements VolumeStore {
       const volume = this.find(name);
       if (volume === undefined) return;
       await this.#driver(volume.driver).unmount(specOf(volume), use);
-      this.#options.events.emit("volume", "unmount", name, { driver: volume.driver, container: use });
     });
   }
 

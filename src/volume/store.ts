@@ -44,8 +44,8 @@ export interface VolumeStore {
   /** Rows for the container's own transactions. */
   holdStatements(container: string, names: readonly string[]): readonly Statement[];
   releaseStatements(container: string): readonly Statement[];
-  /** Path of the data for the use `use` (a container's id) of `name`. `attributes` join the event, as Docker's do (destination, propagation, read/write). */
-  mount(name: string, use: string, attributes?: Readonly<Record<string, string>>): Promise<string>;
+  /** Path of the data for the use `use` of `name`. The events `mount` and `unmount` are the user's, who knows where. */
+  mount(name: string, use: string): Promise<string>;
   unmount(name: string, use: string): Promise<void>;
   /** Fills an empty volume with `source`'s tree (attributes of the root too), under the volume's lock, atomically, repeatable after a crash. */
   copyUp(name: string, source: { readonly root: string; readonly path: string }): Promise<void>;
