@@ -42,8 +42,7 @@ export async function changesSize(parts: Parts, subject: Subject, signal?: Abort
 export async function listChanges(parts: Parts, subject: Subject): Promise<readonly Change[]> {
   const { name, argument, mounted } = await comparison(parts, subject);
   await using _trees = mounted;
-  const changes = await parts.pool.run<object, Change[]>(archiveTasks, `${name}Task`, argument);
-  return changes.toSorted((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+  return await parts.pool.run<object, Change[]>(archiveTasks, `${name}Task`, argument);
 }
 
 /** The changes as a layer tar. */
