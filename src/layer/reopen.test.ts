@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { mountAll } from "../host/mount.ts";
+import { overlay2 } from "../storage-driver/overlay2/driver.ts";
+import { vfs } from "../storage-driver/vfs/driver.ts";
+import { bytes, collectBytes, StoreBench, tarOf } from "./store.fixture.ts";
+
+const base = await tarOf({ path: "etc/hosts", content: "hello" });
+const child = await tarOf({ path: "etc/new", content: "1" });
+const none = { storageOptions: {}, statements: [] };
+
+for (const factory of [overlay2, vfs]) {
+  test(`${factory.name}: what a crash left half done is gone at the next start, what was acknowledged stays`, async () => {
+    await using bench = await StoreBench.open(factory);
+    const kept = await bench.add(undefined, base, "image:a");
+    await bench.store.createWritable("c1", kept.chainId, none);
+    // Unpacked and not published.
+    await bench.store.register(kept.chainId, bytes(child));
+    // A record without data, data without a record, a stage that is mounted, a recipe and a mark of nobody.
+    await bench.database.transact([
+      {
+        sql: "INSERT INTO layer_layers (id, driver, kind, state, parent) SELECT 'lost', driver, 'image', 'staging', id FROM layer_layers WHERE chain_id = ?",
+        parameters: [kept.chainId],
+      },
+      {
+        sql: "INSERT INTO layer_writables (data, id, driver, state, init, size) SELECT 'half', 'c2', driver, 'staging', init, 0 FROM layer_writables",
+      },
+      {
+        sql: "INSERT INTO layer_writables (data, id, driver, state, size) VALUES ('going', 'c3', ?, 'removing', 0)",
+        parameters: [factory.name],
+      },
+    ]);
+    await bench.driver.stage({ id: "unknown", parents: [] });
+    await bench.driver.createWritable({ id: "going", parents: [] }, {});
+    const stage = await bench.driver.stage({ id: "lost", parents: [] });
+    for (const folder of ["mnt/stale", "layers/gone"]) {
+      mkdirSync(join(bench.execRoot, folder));
+      mountAll(stage.mounts, join(bench.execRoot, folder));
+    }
+    writeFileSync(join(bench.root, "layers/recipes/nobody"), "");
+    writeFileSync(join(bench.root, "layers/open/nobody"), "");
+    await bench.reopen("crash");
+    await bench.assertTidy();
+    assert.deepEqual(bench.mounts(""), []);
+    assert.deepEqual(
+      bench.store.list().map(({ chainId }) => chainId),
+      [kept.chainId],
+    );
+    assert.equal((await collectBytes(bench.store.tar(kept.chainId))).equals(base), true);
+    assert.equal(await bench.store.writableSize("c1"), 0);
+    const again = await bench.add(kept.chainId, child, "image:b");
+    assert.equal(again.existed, false);
+  });
+}
+
+test("closing gives up what was not published and leaves containers mounted", async () => {
+  await using bench = await StoreBench.open(overlay2);
+  const kept = await bench.add(undefined, base, "image:a");
+  await bench.store.register(kept.chainId, bytes(child));
+  await bench.store.createWritable("c1", kept.chainId, none);
+  const path = await bench.store.mountWritable("c1", "run");
+  await bench.store[Symbol.asyncDispose]();
+  await bench.assertTidy();
+  assert.deepEqual(bench.mounts("layers"), [path]);
+});
+
+test("layers of another driver in the same root are left alone", async () => {
+  await using bench = await StoreBench.open(overlay2);
+  await bench.add(undefined, base, "image:a");
+  await bench.database.transact([
+    {
+      sql: "INSERT INTO layer_layers (id, driver, kind, state, chain_id) VALUES ('theirs', 'other', 'image', 'staging', 'x')",
+    },
+  ]);
+  writeFileSync(join(bench.root, "layers/recipes/theirs"), "");
+  await bench.reopen();
+  assert.equal(bench.database.all("SELECT id FROM layer_layers WHERE driver = 'other'").length, 1);
+  assert.equal(bench.store.list().length, 1);
+});
