@@ -13,19 +13,19 @@ const inside = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
 
 const typeMask = 0o170000;
 /** File type of st_mode -> bits of Go's os.FileMode. */
-const goTypes: Readonly<Record<number, number>> = {
-  9604: 2 ** 31,
-  21609: 2 ** 27,
-  14406: 2 ** 26,
-  4802: 2 ** 26 + 2 ** 21,
-  2401: 2 ** 25,
-  26411: 2 ** 24,
-};
+const goTypes: ReadonlyMap<number, number> = new Map([
+  [0o040000, 2 ** 31],
+  [0o120000, 2 ** 27],
+  [0o060000, 2 ** 26],
+  [0o020000, 2 ** 26 + 2 ** 21],
+  [0o010000, 2 ** 25],
+  [0o140000, 2 ** 24],
+]);
 
 /** st_mode as Go's os.FileMode. */
 export function goMode(mode: number): number {
   const special = (mode & 0o4000 ? 2 ** 23 : 0) + (mode & 0o2000 ? 2 ** 22 : 0) + (mode & 0o1000 ? 2 ** 20 : 0);
-  return (goTypes[mode & typeMask] ?? 0) + special + (mode & 0o777);
+  return (goTypes.get(mode & typeMask) ?? 0) + special + (mode & 0o777);
 }
 
 /** Absolute and clean, but with the trailing `/` or `/.` that a client wrote (it says "what is inside"). */

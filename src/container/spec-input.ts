@@ -69,6 +69,10 @@ export function rightsOf(host: HostConfig) {
   };
 }
 
+function cgroupNamespaceOf(host: HostConfig): "private" | "host" | undefined {
+  return host.CgroupnsMode === "host" || host.CgroupnsMode === "private" ? host.CgroupnsMode : undefined;
+}
+
 function namespacesOf(context: Context, host: HostConfig) {
   const ipc: "host" | "none" | "private" =
     host.IpcMode === "host" || host.IpcMode === "none" ? host.IpcMode : "private";
@@ -78,7 +82,7 @@ function namespacesOf(context: Context, host: HostConfig) {
     pid: pidOf(context, host),
     ipc,
     uts,
-    cgroupns: host.CgroupnsMode === "host" || host.CgroupnsMode === "private" ? host.CgroupnsMode : undefined,
+    cgroupns: cgroupNamespaceOf(host),
   };
 }
 
