@@ -90,9 +90,11 @@ function createHttpServer(app: FastifyInstance): Server {
 
 async function closeServer(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
+  // a connection becomes idle when its stream has ended, which may be a moment after the abort
+  const sweeper = setInterval(() => server.closeIdleConnections(), 10);
   const timer = setTimeout(() => server.closeAllConnections(), grace);
   await closed;
+  clearInterval(sweeper);
   clearTimeout(timer);
 }
 
