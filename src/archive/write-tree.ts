@@ -44,14 +44,19 @@ export const readXattrs = (at: Location, names: XattrNames): Map<string, Buffer>
 export const isGone = (error: unknown): boolean =>
   ["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"].includes(systemCode(error) ?? "");
 
+/** Owner and mode that entries get instead of their own. */
+export type EntryOwner = { readonly uid?: number; readonly gid?: number; readonly mode?: number };
+
 export class TreeWriter {
   readonly #tar: TarWriter;
   readonly #names: XattrNames;
+  readonly #owner: EntryOwner;
   readonly #linked = new Map<string, ByteString>();
 
-  constructor(tar: TarWriter, names: XattrNames) {
+  constructor(tar: TarWriter, names: XattrNames, owner: EntryOwner = {}) {
     this.#tar = tar;
     this.#names = names;
+    this.#owner = owner;
   }
 
   /** Writes what `at` names as `path`, without what is in it. False when it vanished or cannot be in a tar. */
@@ -104,7 +109,7 @@ export class TreeWriter {
 
   #attributes(at: Location, stat: FileStat): Pick<NewEntry, "mode" | "uid" | "gid" | "mtime" | "xattrs"> {
     const { mode, uid, gid, mtimeSec: mtime } = stat;
-    return { mode, uid, gid, mtime, xattrs: readXattrs(at, this.#names) };
+    return { mode, uid, gid, mtime, xattrs: readXattrs(at, this.#names), ...this.#owner };
   }
 
   /** A further name of something written already. */
@@ -113,7 +118,7 @@ export class TreeWriter {
     const link = this.#linked.get(`${stat.dev}:${stat.ino}`);
     if (link === undefined) return false;
     const { mode, uid, gid, mtimeSec: mtime } = stat;
-    await this.#tar.add({ path, type: "link", link, mode, uid, gid, mtime });
+    await this.#tar.add({ path, type: "link", link, mode, uid, gid, mtime, ...this.#owner });
     return true;
   }
 

@@ -1,6 +1,7 @@
 /** A parsed instruction of `change.ts`, and the words of its arguments: JSON form, EXPOSE, STOPSIGNAL. */
 import { constants } from "node:os";
 import { EngineError } from "../base/errors.ts";
+import type { Variables } from "../base/shell-words.ts";
 
 /** One instruction: `args` without the keyword and its flags, line continuations joined. */
 export type ChangeInstruction = {
@@ -8,6 +9,8 @@ export type ChangeInstruction = {
   readonly args: string;
   readonly flags: ReadonlyMap<string, string>;
   readonly escapeChar: string;
+  /** Build arguments: what `$name` means where the config's Env does not know it. */
+  readonly buildArguments?: Variables;
 };
 
 const port = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/([A-Za-z]+))?$/;

@@ -7,11 +7,13 @@ import { posix } from "node:path";
 import { DockerfileParser, type Instruction } from "dockerfile-ast";
 import { EngineError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
-import { expandWord, expandWords, splitWords, variablesOf } from "../base/shell-words.ts";
+import { expandWord, expandWords, splitWords, type Variables, variablesOf } from "../base/shell-words.ts";
 import { withHealthcheck } from "./change-healthcheck.ts";
 import { type ChangeInstruction, checkStopSignal, exposedPorts, jsonWords } from "./change-words.ts";
 
-type State = { readonly config: RunConfig; readonly cmdSet: boolean };
+/** `cmdSet`: a CMD stood among the instructions so far. */
+export type ChangeState = { readonly config: RunConfig; readonly cmdSet: boolean };
+type State = ChangeState;
 type Apply = (state: State, change: ChangeInstruction) => State;
 
 const defaultShell = ["/bin/sh", "-c"];
@@ -24,6 +26,22 @@ export function applyChanges(config: RunConfig, instructions: readonly string[])
   let state: State = { config, cmdSet: false };
   for (const change of changes) state = appliers.get(change.keyword)?.(state, change) ?? state;
   return state.config;
+}
+
+/** One instruction of a build. Throws invalid_argument for those that are no change of a config (RUN, COPY, ...). */
+export function applyInstruction(state: ChangeState, change: ChangeInstruction): ChangeState {
+  const apply = appliers.get(change.keyword);
+  if (apply === undefined) throw invalid(`${change.keyword} is not a valid change command`);
+  return apply(state, change);
+}
+
+/** What `$name` means in an instruction: the config's Env, then build arguments. */
+export function variablesIn(
+  config: RunConfig,
+  { buildArguments }: Pick<ChangeInstruction, "buildArguments">,
+): Variables {
+  const environment = variablesOf(config.Env ?? []);
+  return (name) => environment(name) ?? buildArguments?.(name);
 }
 
 function parseChanges(text: string): ChangeInstruction[] {
@@ -74,9 +92,10 @@ function withEntrypoint({ config, cmdSet }: State, change: ChangeInstruction): S
 }
 
 /** `NAME=value` pairs, or the old form `NAME value`. */
-function pairsOf(config: RunConfig, { keyword, args, escapeChar }: ChangeInstruction): (readonly [string, string])[] {
+export function pairsOf(config: RunConfig, change: ChangeInstruction): (readonly [string, string])[] {
+  const { keyword, args, escapeChar } = change;
   const words = splitWords(args, { escapeChar });
-  const variables = variablesOf(config.Env ?? []);
+  const variables = variablesIn(config, change);
   if (words.length === 0) throw invalid(`${keyword} requires at least one argument`);
   const raw = words[0]?.includes("=") ? words.map((word) => pairOf(word)) : [oldPair(keyword, args)];
   return raw.map(([name, value]) => {
@@ -113,27 +132,42 @@ function withLabels(config: RunConfig, change: ChangeInstruction): Record<string
   return Object.fromEntries([...Object.entries(config.Labels ?? {}), ...pairsOf(config, change)]);
 }
 
-function withPorts(config: RunConfig, { keyword, args, escapeChar }: ChangeInstruction): Record<string, object> {
+/** Ports as written, variables put in. */
+export function portWords(config: RunConfig, change: ChangeInstruction): string[] {
+  const { keyword, args, escapeChar } = change;
   const words = splitWords(args, { escapeChar }).flatMap((word) =>
-    expandWords(word, variablesOf(config.Env ?? []), { escapeChar }),
+    expandWords(word, variablesIn(config, change), { escapeChar }),
   );
   if (words.length === 0) throw invalid(`${keyword} requires at least one argument`);
+  return words;
+}
+
+function withPorts(config: RunConfig, change: ChangeInstruction): Record<string, object> {
+  const words = portWords(config, change);
   const ports = words.flatMap(exposedPorts).map((port) => [port, {}] as const);
   return { ...config.ExposedPorts, ...Object.fromEntries(ports) };
 }
 
-function withVolumes(config: RunConfig, { keyword, args, escapeChar }: ChangeInstruction): Record<string, object> {
-  const variables = variablesOf(config.Env ?? []);
+/** Paths of VOLUME, variables put in. */
+export function volumeWords(config: RunConfig, change: ChangeInstruction): string[] {
+  const { keyword, args, escapeChar } = change;
+  const variables = variablesIn(config, change);
   const words = jsonWords(args) ?? splitWords(args, { escapeChar });
   if (words.length === 0) throw invalid(`${keyword} requires at least one argument`);
   const paths = words.map((word) => expandWord(word, variables, { escapeChar }).trim());
   if (paths.includes("")) throw invalid("VOLUME specified can not be an empty string");
+  return paths;
+}
+
+function withVolumes(config: RunConfig, change: ChangeInstruction): Record<string, object> {
+  const paths = volumeWords(config, change);
   return { ...config.Volumes, ...Object.fromEntries(paths.map((path) => [path, {}] as const)) };
 }
 
-function oneWord(config: RunConfig, { keyword, args, escapeChar }: ChangeInstruction): string {
+function oneWord(config: RunConfig, change: ChangeInstruction): string {
+  const { keyword, args, escapeChar } = change;
   if (args === "") throw invalid(`${keyword} requires exactly one argument`);
-  return expandWord(args, variablesOf(config.Env ?? []), { escapeChar });
+  return expandWord(args, variablesIn(config, change), { escapeChar });
 }
 
 function workdirOf(config: RunConfig, change: ChangeInstruction): string {
