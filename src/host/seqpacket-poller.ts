@@ -10,7 +10,8 @@ import { closeFd } from "./sys.ts";
 import { fromPlainError, type PlainError } from "./worker-protocol.ts";
 
 export type ToPoller =
-  | { readonly type: "add"; readonly id: number; readonly fd: number }
+  /** `limit`: bytes that may be on their way to the reader before the thread stops taking more. */
+  | { readonly type: "add"; readonly id: number; readonly fd: number; readonly limit: number | undefined }
   /** The thread forgets the socket and closes it. */
   | { readonly type: "remove"; readonly id: number }
   | { readonly type: "await-writable"; readonly id: number }
@@ -36,6 +37,8 @@ export type SocketEvents = {
 /** A socket in the care of the thread. */
 export type PolledSocket = {
   awaitWritable(): void;
+  /** With a `limit` only: the reader took so many bytes, so that as many more may come. */
+  taken(bytes: number): void;
   /** The descriptor is closed by the thread: do not use it any more. Resolves when that is done. */
   close(): Promise<void>;
 };
@@ -49,6 +52,7 @@ const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
 type Entry = {
   readonly fd: number;
   readonly events: SocketEvents;
+  readonly limit: number | undefined;
   readonly closed: PromiseWithResolvers<void>;
   unseen: number;
   ended: boolean;
@@ -74,6 +78,8 @@ class Poller {
       workerData: { eventFd: this.#eventFd, port: port2 },
       transferList: [port2],
       trackUnmanagedFds: false,
+      // Options of this process, as --eval or --test, are not for its threads.
+      execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 8 },
     });
     let failure: unknown;
@@ -94,19 +100,20 @@ class Poller {
     raiseEvent(this.#eventFd);
   }
 
-  add(fd: number, events: SocketEvents): PolledSocket {
+  add(fd: number, events: SocketEvents, limit: number | undefined): PolledSocket {
     const id = ++this.#lastId;
-    const entry = { fd, events, closed: Promise.withResolvers<void>(), unseen: 0, ended: false, closing: false };
+    const entry = { fd, events, limit, closed: Promise.withResolvers<void>(), unseen: 0, ended: false, closing: false };
     this.#entries.set(id, entry);
     clearTimeout(this.#idle);
     this.#worker.ref();
     this.#port.ref();
-    this.#command({ type: "add", id, fd });
+    this.#command({ type: "add", id, fd, limit });
     return {
       awaitWritable: () => {
         if (this.#isGone) setTimeout(events.onWritable, retryMs);
         else this.#command({ type: "await-writable", id });
       },
+      taken: (bytes) => this.#seen(id, entry, bytes),
       close: () => this.#close(id, entry),
     };
   }
@@ -136,7 +143,8 @@ class Poller {
     const entry = this.#entries.get(message.id);
     if (entry === undefined) return;
     if (message.type === "messages") {
-      this.#count(message.id, entry, message.messages);
+      const bytes = message.messages.reduce((sum, { length }) => sum + length, 0);
+      if (entry.limit === undefined) this.#seen(message.id, entry, bytes);
       entry.events.onMessages(message.messages);
     } else if (message.type === "writable") entry.events.onWritable();
     else if (message.type === "end") {
@@ -149,9 +157,9 @@ class Poller {
     }
   }
 
-  #count(id: number, entry: Entry, messages: readonly Uint8Array[]): void {
-    for (const { length } of messages) entry.unseen += length;
-    if (entry.unseen < seenStep) return;
+  #seen(id: number, entry: Entry, bytes: number): void {
+    entry.unseen += bytes;
+    if (entry.unseen < Math.min(seenStep, (entry.limit ?? seenStep) / 4) || this.#isGone) return;
     this.#command({ type: "seen", id, bytes: entry.unseen });
     entry.unseen = 0;
   }
@@ -176,7 +184,7 @@ class Poller {
 let poller: Poller | undefined;
 
 /** Hands a connected socket over to the thread, which owns the descriptor from now on. */
-export function pollSocket(fd: number, events: SocketEvents): PolledSocket {
+export function pollSocket(fd: number, events: SocketEvents, limit?: number): PolledSocket {
   if (poller === undefined || poller.isStopped) poller = new Poller();
-  return poller.add(fd, events);
+  return poller.add(fd, events, limit);
 }

@@ -14,6 +14,7 @@ const { port, eventFd } = workerData as PollerData & { readonly port: MessagePor
 type Socket = {
   readonly id: number;
   readonly fd: number;
+  readonly limit: number;
   /** Sent to the main thread and not yet seen there. */
   unseen: number;
   ended: boolean;
@@ -37,7 +38,7 @@ const epoll = new Epoll();
 const post = (message: FromPoller): void => port.postMessage(message);
 
 function updateInterest(socket: Socket): void {
-  const reading = !socket.ended && socket.unseen < mostUnseen;
+  const reading = !socket.ended && socket.unseen < socket.limit;
   const wanted = (reading ? EPOLL.IN | EPOLL.RDHUP : 0) | (socket.wantsWritable ? EPOLL.OUT : 0);
   if (wanted === socket.interest) return;
   // Without any interest epoll would still report a hang-up, again and again.
@@ -96,8 +97,8 @@ function ready(socket: Socket, events: number): void {
 function obey(command: ToPoller): boolean {
   if (command.type === "stop") return false;
   if (command.type === "add") {
-    const { id, fd } = command;
-    sockets.set(id, { id, fd, unseen: 0, ended: false, wantsWritable: false, interest: 0 });
+    const { id, fd, limit = mostUnseen } = command;
+    sockets.set(id, { id, fd, limit, unseen: 0, ended: false, wantsWritable: false, interest: 0 });
   }
   const socket = sockets.get(command.id);
   if (socket === undefined) return true;

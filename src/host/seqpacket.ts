@@ -3,8 +3,9 @@
  * socket is one. There each message from conmon is one byte that says the stream (2 stdout, 3 stderr) and its data;
  * what is sent to conmon goes to stdin as it is.
  *
- * Promises: messages arrive whole and in order. conmon never waits for a reader, it leaves one whose socket is full;
- * so messages are taken at once and queued here, up to a limit, where a reader that is too slow is told so.
+ * Promises: messages arrive whole and in order, and no more than a limit are queued here. Beyond it a reader is told at
+ * once that it is too slow; or, with `stallMs`, the other end waits (conmon's write blocks, and the container with it)
+ * until the reader goes on, and only one that takes nothing for so long is cut off.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
@@ -14,6 +15,8 @@ import { type PolledSocket, pollSocket } from "./seqpacket-poller.ts";
 export type SeqpacketOptions = {
   /** Bytes that may wait for the reader; 1 MiB by default. */
   readonly maxQueued?: number;
+  /** Let the other end wait for the reader, at most so many milliseconds. */
+  readonly stallMs?: number;
   readonly signal?: AbortSignal;
 };
 
@@ -37,7 +40,7 @@ export async function connectSeqpacket(path: string, options: SeqpacketOptions =
   for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
     try {
-      return new Connection(connectSocket(path), options.maxQueued ?? 1024 * 1024);
+      return new Connection(connectSocket(path), options);
     } catch (error) {
       // Too many callers at once: the other end takes them one by one.
       if (systemCode(error) !== "EAGAIN" || attempt >= connectTries)
@@ -54,6 +57,8 @@ class Connection implements SeqpacketConnection {
   readonly messages: AsyncIterableIterator<Uint8Array>;
   readonly #fd: number;
   readonly #maxQueued: number;
+  readonly #stallMs: number | undefined;
+  #stall: NodeJS.Timeout | undefined;
   readonly #socket: PolledSocket;
   readonly #readers: Reader[] = [];
   #queue: Uint8Array[] = [];
@@ -64,14 +69,16 @@ class Connection implements SeqpacketConnection {
   #writing: Promise<void> = Promise.resolve();
   #onWritable: (() => void) | undefined;
 
-  constructor(fd: number, maxQueued: number) {
+  constructor(fd: number, options: SeqpacketOptions) {
     this.#fd = fd;
-    this.#maxQueued = maxQueued;
-    this.#socket = pollSocket(fd, {
-      onMessages: (messages) => this.#receive(messages),
-      onEnd: (error) => this.#end(error),
+    this.#maxQueued = options.maxQueued ?? 1024 * 1024;
+    this.#stallMs = options.stallMs;
+    const events = {
+      onMessages: (messages: readonly Uint8Array[]) => this.#receive(messages),
+      onEnd: (error: Error | undefined) => this.#end(error),
       onWritable: () => this.#onWritable?.(),
-    });
+    };
+    this.#socket = pollSocket(fd, events, this.#stallMs === undefined ? undefined : this.#maxQueued);
     this.messages = {
       next: () => this.#next(),
       return: async () => {
@@ -87,18 +94,42 @@ class Connection implements SeqpacketConnection {
     for (const message of messages) {
       const reader = this.#readers.shift();
       if (reader !== undefined) {
+        if (this.#stallMs !== undefined) this.#socket.taken(message.length);
         reader.resolve({ done: false, value: message });
         continue;
       }
       this.#queue.push(message);
       this.#queued += message.length;
     }
-    if (this.#queued <= this.#maxQueued) return;
+    if (this.#queued === 0) return;
+    if (this.#stallMs !== undefined) this.#stall ??= setTimeout(() => this.#cutOff(), this.#stallMs);
+    else if (this.#queued > this.#maxQueued) this.#cutOff();
+  }
+
+  #cutOff(): void {
+    if (this.#ended) return;
+    // With little in the queue nobody is held up: the reader may sleep on.
+    if (this.#stallMs !== undefined && this.#queued < this.#maxQueued / 2) {
+      this.#stall?.refresh();
+      return;
+    }
     this.#queue = [];
-    this.#end(
-      new EngineError("unavailable", `the reader was too slow: more than ${this.#maxQueued} bytes waited for it`),
-    );
+    this.#end(new EngineError("unavailable", `the reader was too slow: more than ${this.#queued} bytes waited for it`));
     void this.close();
+  }
+
+  /** The reader took a message: the clock of a stall begins anew, or stops. */
+  #took(bytes: number): void {
+    this.#queued -= bytes;
+    if (this.#stallMs === undefined) return;
+    this.#socket.taken(bytes);
+    if (this.#queued > 0) this.#stall?.refresh();
+    else this.#stopClock();
+  }
+
+  #stopClock(): void {
+    clearTimeout(this.#stall);
+    this.#stall = undefined;
   }
 
   #end(error: Error | undefined): void {
@@ -119,7 +150,7 @@ class Connection implements SeqpacketConnection {
   #next(): Promise<IteratorResult<Uint8Array>> {
     const message = this.#queue.shift();
     if (message !== undefined) {
-      this.#queued -= message.length;
+      this.#took(message.length);
       return Promise.resolve({ done: false, value: message });
     }
     const reader: Reader = Promise.withResolvers();
@@ -177,6 +208,7 @@ class Connection implements SeqpacketConnection {
     if (this.#closed !== undefined) return this.#closed;
     this.#closed = this.#socket.close();
     this.#queue = [];
+    this.#stopClock();
     this.#end(undefined);
     // Who waits to write hears that it is closed.
     this.#onWritable?.();

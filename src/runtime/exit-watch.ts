@@ -24,6 +24,7 @@ export class ExitWatch {
   readonly #waiters = new Map<string, Waiter>();
   readonly #watcher: FSWatcher;
   #patrol: NodeJS.Timeout | undefined;
+  #closed = false;
 
   /** `lost(id)` is called for a container whose exit nobody has told; it does nothing when its conmon lives. */
   constructor(directory: string, lost: (id: string) => Promise<void>) {
@@ -38,6 +39,7 @@ export class ExitWatch {
 
   /** Resolves with the exit; rejects with not_found when the container is removed before. */
   wait(id: string): Promise<ExitFile> {
+    if (this.#closed) return Promise.reject(closedError());
     const waiting = this.#waiters.get(id);
     if (waiting !== undefined) return waiting.promise;
     const { promise, resolve, reject } = Promise.withResolvers<ExitFile>();
@@ -54,6 +56,8 @@ export class ExitWatch {
     const path = join(this.#directory, id);
     try {
       const [text, { mtimeMs }] = await Promise.all([readFile(path, "utf8"), stat(path)]);
+      // Not conmon's work, which is there whole or not at all.
+      if (!/^-?\d+$/.test(text)) return undefined;
       return { code: Number(text), at: mtimeMs };
     } catch (error) {
       if (systemCode(error) === "ENOENT") return undefined;
@@ -68,9 +72,9 @@ export class ExitWatch {
   }
 
   close(): void {
+    this.#closed = true;
     this.#watcher.close();
-    for (const id of [...this.#waiters.keys()])
-      this.#settle(id)?.reject(new EngineError("unavailable", "the runtime is closed"));
+    for (const id of [...this.#waiters.keys()]) this.#settle(id)?.reject(closedError());
   }
 
   async #check(id: string): Promise<void> {
@@ -99,3 +103,5 @@ export class ExitWatch {
     return waiter;
   }
 }
+
+const closedError = (): EngineError => new EngineError("unavailable", "the runtime is closed");

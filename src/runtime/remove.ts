@@ -4,7 +4,8 @@
  */
 
 import { existsSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { EngineError, errorMessage } from "../base/errors.ts";
 import { processesOf } from "./cgroup.ts";
 import { removeConmonCgroup } from "./conmon-cgroup.ts";
@@ -61,7 +62,9 @@ export async function settleLost(context: RuntimeContext, id: string): Promise<v
   if (record === undefined || (record.conmon !== undefined && (await isAlive(record.conmon)))) return;
   if ((await context.exits.find(id)) !== undefined) return;
   await killAll(context, record);
-  await writeFile(exitFileOf(context.layout, id), `${lostExitCode}`, { flag: "wx" }).catch(() => {});
+  const temporary = join(bundleOf(context.layout, id).path, "exit.new");
+  await writeFile(temporary, `${lostExitCode}`);
+  await rename(temporary, exitFileOf(context.layout, id));
 }
 
 async function killAll(context: RuntimeContext, record: ProcessRecord): Promise<void> {

@@ -96,17 +96,22 @@ function isRule(value: unknown): boolean {
   return named && typeof action === "string";
 }
 
-/** The `linux.seccomp` object for a container with these capabilities on this machine. */
-export function toOciSeccomp(profile: SeccompProfile, capabilities: readonly string[]): Record<string, unknown> {
+/** The `linux.seccomp` object for a container with these capabilities on this machine. `x32`: the kernel runs such programs. */
+export function toOciSeccomp(
+  profile: SeccompProfile,
+  capabilities: readonly string[],
+  x32: boolean,
+): Record<string, unknown> {
   const arch = architectures[nodeArch()];
   const here: Facts = { capabilities: new Set(capabilities), arch: arch?.go ?? "", kernel: release() };
   const mapped = (profile.archMap ?? []).find((entry) => entry.architecture === arch?.scmp);
-  const own = mapped === undefined ? profile.architectures : [mapped.architecture, ...(mapped.subArchitectures ?? [])];
+  const all = mapped === undefined ? profile.architectures : [mapped.architecture, ...(mapped.subArchitectures ?? [])];
+  const own = all?.filter((name) => x32 || name !== "SCMP_ARCH_X32");
   const syscalls = (profile.syscalls ?? []).filter((rule) => applies(rule, here)).map(toOciRule);
   return {
     defaultAction: profile.defaultAction,
     ...(profile.defaultErrnoRet === undefined ? {} : { defaultErrnoRet: profile.defaultErrnoRet }),
-    ...(own == null || own.length === 0 ? {} : { architectures: own }),
+    ...(own === undefined || own.length === 0 ? {} : { architectures: own }),
     ...(profile.flags === undefined ? {} : { flags: profile.flags }),
     syscalls: joined(syscalls),
   };

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { EngineError } from "../base/errors.ts";
 import { defaultSeccompProfile, parseSeccompProfile, toOciSeccomp } from "./seccomp.ts";
+import { kernelRunsX32 } from "./x32.ts";
 
 export type ResolvedSecurity = { readonly seccomp: Record<string, unknown> | undefined };
 
@@ -48,7 +49,7 @@ export async function resolveSecurity(
   if (value === "unconfined" || (privileged && value === undefined)) return { seccomp: undefined };
   const custom = value === undefined || value === "builtin" ? undefined : parseSeccompProfile(value);
   const profile = custom ?? (await defaultSeccompProfile());
-  return { seccomp: profile === undefined ? undefined : toOciSeccomp(profile, capabilities) };
+  return { seccomp: profile === undefined ? undefined : toOciSeccomp(profile, capabilities, await kernelRunsX32()) };
 }
 
 /** The AppArmor profile to run under: the one that is asked for, Docker's own where it is loaded, or none. */
