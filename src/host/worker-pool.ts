@@ -48,6 +48,8 @@ class Thread {
       workerData,
       // Descriptors of system calls are closed by those who opened them, not by the end of a thread.
       trackUnmanagedFds: false,
+      // Options of this process, as --eval or --test, are not for its threads.
+      execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: 16 },
     });
     this.ended = new Promise((resolve) => this.worker.once("exit", () => resolve()));
