@@ -149,7 +149,6 @@ function paxRecords(entry: NewEntry, size: number): (readonly [ByteString, ByteS
     ["linkpath", entry.link ?? ""],
   ] as const;
   for (const [key, name] of names) if (needsPax(name)) records.push([key, name]);
-  if (records.some(([, name]) => !isUtf8(name))) records.unshift(["hdrcharset", "BINARY"]);
   if (size > largestOctal11) records.push(["size", String(size)]);
   for (const key of ["uid", "gid"] as const)
     if ((entry[key] ?? 0) > largestOctal7) records.push([key, String(entry[key])]);
