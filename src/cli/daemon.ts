@@ -3,6 +3,7 @@
  * it ends, and the next daemon on the same roots finds them.
  */
 import { unlink, writeFile } from "node:fs/promises";
+import { flushCompileCache } from "node:module";
 import type { Logger } from "pino";
 import { EngineError } from "../base/errors.ts";
 import { defaultExecRoot, type Engine, openEngine } from "../engine.ts";
@@ -29,6 +30,7 @@ export async function runDaemon(flags: Readonly<Record<string, unknown>>): Promi
   await listen(api, settings, log);
   if (settings.pidfile !== undefined) await holdPidFile(settings.pidfile, stack);
   log.info({ dataRoot: engine.dataRoot, driver: engine.layers.driverName }, "the engine is up");
+  flushCompileCache();
   await stop;
   setTimeout(() => process.exit(1), closeDeadline).unref();
   await stack.disposeAsync();

@@ -39,7 +39,12 @@ async function* eventBytes(
   });
   const onAbort = (): void => wake();
   signal.addEventListener("abort", onAbort);
-  const timer = until === undefined ? undefined : setTimeout(() => wake(), Math.min(until - Date.now(), 2 ** 31 - 1));
+  let over = false;
+  const expire = (): void => {
+    over = true;
+    wake();
+  };
+  const timer = until === undefined ? undefined : setTimeout(expire, Math.min(until - Date.now(), 2 ** 31 - 1));
   try {
     if (since !== undefined || until !== undefined)
       waiting = events.recent().filter((event) => event.time >= (since ?? 0));
@@ -50,7 +55,7 @@ async function* eventBytes(
         .filter((event) => event.time <= (until ?? Infinity) && matchesEvent(event, filters))
         .map(eventLine);
       if (lines.length > 0) yield Buffer.from(lines.join(""));
-      if (until !== undefined && Date.now() >= until) return;
+      if (over || (until !== undefined && Date.now() >= until)) return;
       if (waiting.length === 0) await new Promise<void>((resolve) => (wake = resolve));
     }
   } finally {
