@@ -40,7 +40,10 @@ describe("a container's life", { skip: skipReason ?? false, timeout: 40_000 }, (
     await runtime.start(container.id);
     for (let i = 0; i < 100 && /runc/.test(readFileSync(`/proc/${container.pid}/comm`, "utf8")); i++) await sleep(10);
     assert.equal(readFileSync(`/proc/${container.pid}/comm`, "utf8").trim(), "sleep");
-    await assert.rejects(runtime.start(container.id), /cannot start a container that has/);
+    await assert.rejects(
+      runtime.start(container.id),
+      (error) => isError(error, "conflict") && /already running/.test(error.message),
+    );
     await runtime.remove(container.id);
     assert.equal(existsSync(`/proc/${container.pid}`), false);
   });
@@ -142,13 +145,13 @@ describe("a container's life", { skip: skipReason ?? false, timeout: 40_000 }, (
 
   test("top shows the container's processes and no others", async () => {
     const { runtime } = fixture;
-    const container = await fixture.create(["sh", "-c", "sleep 100 & sleep 101"]);
+    const container = await fixture.create(["sh", "-c", "sleep 100 & sleep 101; true"]);
     await runtime.start(container.id);
     await sleep(100);
     const table = await runtime.top(container.id, []);
     assert.deepEqual(table.titles, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
     const commands = table.processes.map((row) => row[7]).sort();
-    assert.deepEqual(commands, ["sh -c sleep 100 & sleep 101", "sleep 100", "sleep 101"]);
+    assert.deepEqual(commands, ["sh -c sleep 100 & sleep 101; true", "sleep 100", "sleep 101"]);
     assert.ok(table.processes.some((row) => row[1] === `${container.pid}`));
     assert.deepEqual((await runtime.top(container.id, ["-o", "pid"])).titles, ["PID"]);
     await assert.rejects(runtime.top(container.id, ["-o", "comm"]), /Couldn't find PID field in ps output/);

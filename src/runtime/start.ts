@@ -7,7 +7,7 @@ import { constants } from "node:fs";
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
-import { EngineError, systemCode } from "../base/errors.ts";
+import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
 import { type RuntimeContext, runningProcess } from "./context.ts";
 import { isAlive, type ProcessIdentity } from "./kernel-process.ts";
 import { stateDirectoryOf } from "./layout.ts";
@@ -24,7 +24,7 @@ export async function startContainer(context: RuntimeContext, id: string): Promi
   const path = join(stateDirectoryOf(context.layout, id), "exec.fifo");
   const fifo = basename(context.oci.path) === "runc" ? await openFifo(path) : undefined;
   if (fifo === undefined) {
-    await runOciProgram(context.oci, "start", id);
+    await startByProgram(context, id);
     return;
   }
   try {
@@ -34,6 +34,16 @@ export async function startContainer(context: RuntimeContext, id: string): Promi
   }
   // The runtime takes a container with a fifo for created, one without for running.
   await unlink(path);
+}
+
+async function startByProgram(context: RuntimeContext, id: string): Promise<void> {
+  try {
+    await runOciProgram(context.oci, "start", id);
+  } catch (error) {
+    const message = errorMessage(error);
+    if (!/already running|has (been )?(stopped|paused)/.test(message)) throw error;
+    throw new EngineError("conflict", `container ${id} was started before: ${message}`, { cause: error });
+  }
 }
 
 /** Open for both directions, so that neither side ever waits for the other or sees an end. */
