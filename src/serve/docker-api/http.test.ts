@@ -121,20 +121,26 @@ test("create passes the request on: nulls are not given, unknown members stay, w
   });
 });
 
-test("an empty create is refused, and so is a network that does not exist", async () => {
+test("an empty create is refused", async () => {
+  await using server = await startServer({});
+  const empty = await server.call("POST", "/containers/create");
+  assert.match(empty.text, /config cannot be empty in order to create a container/);
+});
+
+test("a network that does not exist is found out at start, not at create, where 404 means the image", async () => {
   const get = (): never => {
     throw new EngineError("not_found", "network nope not found");
   };
-  await using server = await startServer({ networks: { get } });
-  const empty = await server.call("POST", "/containers/create");
-  assert.match(empty.text, /config cannot be empty in order to create a container/);
-  const body = JSON.stringify({ Image: "a", HostConfig: { NetworkMode: "nope" } });
-  const network = await server.call("POST", "/containers/create", { body, headers: json });
-  assert.deepEqual([network.status, network.text], [404, '{"message":"network nope not found"}\n']);
+  const container = runningContainer({ hostConfig: { NetworkMode: "nope" } });
+  await using server = await startServer({ containers: { get: () => container }, networks: { get } });
+  const { status, text } = await server.call("POST", "/containers/web/start");
+  assert.deepEqual([status, text], [404, '{"message":"network nope not found"}\n']);
 });
 
 test("already started and already stopped are 304 without a body", async () => {
-  await using server = await startServer({ containers: { start: async () => false, stop: async () => false } });
+  await using server = await startServer({
+    containers: { get: () => runningContainer(), start: async () => false, stop: async () => false },
+  });
   for (const action of ["start", "stop"]) {
     const { status, text } = await server.call("POST", `/containers/web/${action}`);
     assert.deepEqual([status, text], [304, ""]);

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EngineError } from "../../../base/errors.ts";
 import type { ContainerService, WaitCondition } from "../../../container/container.ts";
+import type { NetworkStore } from "../../../network/store.ts";
 import { isOlder, versionOf } from "../api-version.ts";
 import { pathPart, type Query, queryOf } from "../query.ts";
 import { commonHeaders, describeError, sendEmpty, sendJson } from "../respond.ts";
@@ -11,6 +12,7 @@ export type ContainerLifeServices = {
     ContainerService,
     "get" | "start" | "stop" | "restart" | "kill" | "pause" | "unpause" | "wait" | "resize" | "resizeExec"
   >;
+  readonly networks: Pick<NetworkStore, "get">;
 };
 
 function stopOptions(query: Query): { readonly signal: string | undefined; readonly timeout: number | undefined } {
@@ -26,10 +28,21 @@ function terminalSize(query: Query): { readonly height: number; readonly width: 
   return { height, width };
 }
 
-export function containerLifeRoutes(app: FastifyInstance, { containers }: ContainerLifeServices): void {
+/** Network modes that name no network of a person's. */
+const ownModes = new Set(["", "default", "bridge", "host", "none"]);
+
+/** As dockerd does, a network that is gone is found out at start: a 404 at create would mean the image. */
+function checkNetwork({ containers, networks }: ContainerLifeServices, name: string): void {
+  const mode = containers.get(name).hostConfig.NetworkMode ?? "";
+  if (!ownModes.has(mode) && !mode.startsWith("container:")) networks.get(mode);
+}
+
+export function containerLifeRoutes(app: FastifyInstance, services: ContainerLifeServices): void {
+  const { containers } = services;
   app.post("/containers/:id/start", async (request, reply) => {
     if (queryOf(request).has("checkpoint"))
       throw new EngineError("unsupported", "checkpoints are not supported: start the container without one");
+    checkNetwork(services, pathPart(request, "id"));
     const started = await containers.start(pathPart(request, "id"));
     sendEmpty(reply, started ? 204 : 304);
   });

@@ -4,7 +4,6 @@ import { EngineError } from "../../../base/errors.ts";
 import { parseReference } from "../../../base/reference.ts";
 import type { ContainerService } from "../../../container/container.ts";
 import type { LayerStore } from "../../../layer/store.ts";
-import type { NetworkStore } from "../../../network/store.ts";
 import { readJson, readOptionalJson } from "../body.ts";
 import { configBody, createBody, hostConfigOf, newContainer, runConfig, updateBody } from "../container-body.ts";
 import { inspectJson, summaryJson } from "../container-json.ts";
@@ -17,7 +16,6 @@ export type ContainerServices = {
     "list" | "size" | "create" | "get" | "remove" | "prune" | "rename" | "update" | "changes" | "top" | "commit"
   >;
   readonly layers: Pick<LayerStore, "driverName" | "describeWritable">;
-  readonly networks: Pick<NetworkStore, "get">;
 };
 
 export function containerRoutes(app: FastifyInstance, services: ContainerServices): void {
@@ -70,19 +68,13 @@ async function list({ containers }: ContainerServices, request: FastifyRequest, 
   );
 }
 
-/** Network modes that name no network of a person's. */
-const ownModes = new Set(["", "default", "bridge", "host", "none"]);
-
-async function create(services: ContainerServices, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function create({ containers }: ContainerServices, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const body = await readOptionalJson(request.raw, createBody);
   if (body === undefined)
     throw new EngineError("invalid_argument", "config cannot be empty in order to create a container");
   const platform = queryOf(request).optional("platform");
   if (platform !== undefined) checkPlatform(platform);
-  const wanted = newContainer(body, queryOf(request).optional("name"));
-  const mode = wanted.hostConfig.NetworkMode ?? "";
-  if (!ownModes.has(mode) && !mode.startsWith("container:")) services.networks.get(mode);
-  const { id, warnings } = await services.containers.create(wanted);
+  const { id, warnings } = await containers.create(newContainer(body, queryOf(request).optional("name")));
   sendJson(reply, 201, { Id: id, Warnings: warnings });
 }
 
