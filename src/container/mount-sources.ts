@@ -2,8 +2,8 @@
  * The mounts of a container as the runtime wants them: volumes mounted by their drivers, subpaths pinned, bind sources
  * there, tmpfs options split. What was mounted on the host for this is given back by the run's end.
  */
-import { mkdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, rmdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { type MountEntry, mountTable } from "../host/mount.ts";
 import type { SpecMount } from "../runtime/spec-mounts.ts";
@@ -90,8 +90,16 @@ async function volumeSource(context: Context, use: VolumeUse): Promise<string> {
   if (path === undefined) throw new EngineError("internal", `volume ${name} is not mounted`);
   if (subpath === undefined) return path;
   const place = join(context.execRoot, "subpaths", use.record.id, String(use.index));
+  use.pins.defer(() => removeEmpty(dirname(place)));
   use.pins.use(await bindSubpath(path, subpath, place));
   return place;
+}
+
+/** Another pin of the same container may still be there: its own end takes the directory. */
+async function removeEmpty(directory: string): Promise<void> {
+  await rmdir(directory).catch((error: unknown) => {
+    if (systemCode(error) !== "ENOTEMPTY" && systemCode(error) !== "ENOENT") throw error;
+  });
 }
 
 function tmpfsMount(point: MountPoint): SpecMount {

@@ -43,6 +43,8 @@ const FSCONFIG = { SET_FLAG: 0, SET_STRING: 1, CMD_CREATE: 6 } as const;
 const AT_RECURSIVE = 0x8000;
 const CLOEXEC = 0o2000000;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
+/** Links at the target's end are followed, as mount(2) does, so that `/proc/self/fd/N` names what a descriptor holds. */
+const MOVE_MOUNT_T_SYMLINKS = 0x10;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 /** A longer string is refused by fsconfig. */
@@ -189,7 +191,8 @@ export class DetachedMount implements Disposable {
   }
 
   attach(target: Name): void {
-    const result = calls.moveMount(this.fd, empty, AT_FDCWD, text(target), MOVE_MOUNT_F_EMPTY_PATH);
+    const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS;
+    const result = calls.moveMount(this.fd, empty, AT_FDCWD, text(target), flags);
     check(result, "move_mount", target);
   }
 
