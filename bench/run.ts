@@ -5,7 +5,14 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { busyboxTar, type Daemon, scratchFolder, startDockerd, startStrata, succeed } from "../test/support/engine.ts";
+import {
+  busyboxTar,
+  type Daemon,
+  scratchFolder,
+  startDockerd,
+  startStrata,
+  unmountBelow,
+} from "../test/support/engine.ts";
 import { type Peer, type Row, runScenarios } from "./scenarios.ts";
 
 if (process.getuid?.() !== 0) {
@@ -59,6 +66,6 @@ try {
   table(await runScenarios(pair, process.argv.slice(2)));
 } finally {
   for (const daemon of peers) await daemon.stop();
-  await succeed("bash", ["-c", 'for i in 1 2 3; do umount -R -l "$1" && break; sleep 0.2; done', "bash", disk]);
+  await unmountBelow(scratch.path);
   scratch[Symbol.dispose]();
 }

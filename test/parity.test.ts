@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { busyboxTar, scratchFolder, startDockerd, startStrata } from "./support/engine.ts";
+import { busyboxTar, scratchFolder, startDockerd, startStrata, unmountBelow } from "./support/engine.ts";
 import { type Pair, type ParityOptions, same } from "./support/parity.ts";
 
 function dockerdIsHere(): boolean {
@@ -245,6 +245,7 @@ describe("command for command beside a stock dockerd", {
       await daemon.stop();
     }
     execFileSync("umount", ["-l", "/run/docker", "/etc/docker"]);
+    await unmountBelow(scratch.path);
     scratch[Symbol.dispose]();
   });
 

@@ -60,6 +60,12 @@ export function scratchFolder(parent: string = tmpdir()): Disposable & { readonl
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true, maxRetries: 3 }) };
 }
 
+/** Unmounts everything below a folder, the deepest first: what a peer left, and our own loop mounts. */
+export async function unmountBelow(folder: string): Promise<void> {
+  const script = `grep -o " $1[^ ]* " /proc/self/mountinfo | tr -d ' ' | sort -r | while read -r target; do umount -l "$target"; done`;
+  await succeed("bash", ["-c", script, "unmount-below", folder]);
+}
+
 export type Daemon = AsyncDisposable & {
   readonly host: string;
   readonly dataRoot: string;
