@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readFile, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isError } from "../base/errors.ts";
+import { openRuntime } from "./open-runtime.ts";
 import { cgroupsOf, logLines, RuntimeFixture, skipReason } from "./runtime.fixture.ts";
+import { buildSpec } from "./spec.ts";
 
 describe("a container's life", { skip: skipReason ?? false, timeout: 40_000 }, () => {
   let fixture: RuntimeFixture;
@@ -162,7 +164,6 @@ describe("a container's life", { skip: skipReason ?? false, timeout: 40_000 }, (
   test("without a log nothing is written", async () => {
     const { runtime } = fixture;
     const id = `test-nolog-${process.pid}`;
-    const { buildSpec } = await import("./spec.ts");
     const spec = await buildSpec(fixture.input(id, ["echo", "hi"]));
     await runtime.create({
       id,
@@ -177,6 +178,33 @@ describe("a container's life", { skip: skipReason ?? false, timeout: 40_000 }, (
     assert.equal((await runtime.exited(id)).code, 0);
     await runtime.remove(id);
     assert.deepEqual(cgroupsOf(id), []);
+  });
+
+  test("where the fifo is not known, the runtime's own start does it", async () => {
+    const program = join(fixture.directory, "other-oci");
+    await symlink("/usr/sbin/runc", program);
+    const options = { execRoot: fixture.execRoot, program };
+    await using other = await openRuntime(options);
+    const container = await fixture.create(["sh", "-c", "exit 8"]);
+    await other.start(container.id);
+    assert.equal((await other.exited(container.id)).code, 8);
+    await other.remove(container.id);
+  });
+
+  test("a container that died before its start is told so", async () => {
+    const { runtime } = fixture;
+    const container = await fixture.create(["true"]);
+    await runtime.kill(container.id, 9);
+    await runtime.exited(container.id);
+    await assert.rejects(runtime.start(container.id), (error) => isError(error, "not_found"));
+    await runtime.remove(container.id);
+  });
+
+  test("many at once are created, run and removed", async () => {
+    const codes = await Promise.all(
+      Array.from({ length: 10 }, async (_, index) => (await fixture.run(["sh", "-c", `exit ${index}`])).code),
+    );
+    assert.deepEqual(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
   test("an id with a path in it is refused", async () => {

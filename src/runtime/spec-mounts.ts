@@ -2,6 +2,7 @@
  * Mounts of a container's spec: Docker's defaults, then what the caller gives, shallow before deep. A caller's mount
  * takes the place of a default one with the same destination, and of those below it under /dev.
  */
+import { existsSync } from "node:fs";
 
 /** One mount of the OCI spec. */
 export type SpecMount = {
@@ -69,12 +70,14 @@ function defaultMounts(rules: MountRules): SpecMount[] {
 
 function ipcMounts(rules: MountRules): SpecMount[] {
   if (rules.ipc === "host")
-    return ["/dev/mqueue", "/dev/shm"].map((path) => ({
-      destination: path,
-      type: "bind",
-      source: path,
-      options: ["rbind", "nosuid", "noexec", "nodev"],
-    }));
+    return ["/dev/mqueue", "/dev/shm"]
+      .filter((path) => existsSync(path))
+      .map((path) => ({
+        destination: path,
+        type: "bind",
+        source: path,
+        options: ["rbind", "nosuid", "noexec", "nodev"],
+      }));
   const queue = {
     destination: "/dev/mqueue",
     type: "mqueue",

@@ -45,8 +45,10 @@ export type SpecInput = ProcessInput & {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
 };
 
-/** Path of Debian's `tini`, the usual `initPath`. */
-export const defaultInitPath = "/usr/bin/tini";
+/** The usual `initPath`: the first that is here of what distributions call tini. It is static, as the container may have no libc. */
+export const defaultInitPath =
+  ["/usr/libexec/docker/docker-init", "/usr/bin/tini-static"].find((path) => existsSync(path)) ??
+  "/usr/bin/docker-init";
 
 const defaultShmSize = 64 * 1024 * 1024;
 

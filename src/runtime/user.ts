@@ -50,11 +50,11 @@ function resolveIn(
   const known = passwd.find(
     (entry) => (userPart !== "" && entry[0] === userPart) || (entry[2] !== "" && entry[2] === (userPart || "0")),
   );
-  const uid = known === undefined ? numberOr(userPart || "0", "user", userPart) : Number(known[2]);
+  const uid = known === undefined ? numberOr(userPart || "0", "user", "unable") : Number(known[2]);
   const named = groupPart === "" ? undefined : groupId(group, groupPart);
   const gid = named ?? (known === undefined ? 0 : Number(known[3]));
   const own = groupPart === "" && known !== undefined ? memberships(group, known[0] ?? "") : [];
-  const added = groupAdd.map((name) => groupId(group, name));
+  const added = groupAdd.map((name) => groupId(group, name, "Unable"));
   return { uid, gid, additionalGids: [...new Set([gid, ...own, ...added])], home: known?.[5] || "/" };
 }
 
@@ -62,15 +62,16 @@ function memberships(group: readonly Entry[], name: string): number[] {
   return group.filter((entry) => entry[3]?.split(",").includes(name)).map((entry) => Number(entry[2]));
 }
 
-function groupId(group: readonly Entry[], name: string): number {
+/** `how` begins the refusal: what Docker says of `--group-add` has a capital letter. */
+function groupId(group: readonly Entry[], name: string, how: "unable" | "Unable" = "unable"): number {
   const found = group.find((entry) => entry[0] === name || entry[2] === name);
-  return found === undefined ? numberOr(name, "group", name) : Number(found[2]);
+  return found === undefined ? numberOr(name, "group", how) : Number(found[2]);
 }
 
-function numberOr(text: string, kind: "user" | "group", shown: string): number {
+function numberOr(text: string, kind: "user" | "group", how: string): number {
   if (!/^-?\d+$/.test(text)) {
     const file = kind === "user" ? "passwd" : "group";
-    throw new EngineError("invalid_argument", `unable to find ${kind} ${shown}: no matching entries in ${file} file`);
+    throw new EngineError("invalid_argument", `${how} to find ${kind} ${text}: no matching entries in ${file} file`);
   }
   const id = Number(text);
   if (id < 0 || id > largestId)
