@@ -7,7 +7,6 @@ import type { NewEntry } from "../archive/write-tar.ts";
 import { TarWriter } from "../archive/write-tar.ts";
 import { type ChainId, type DiffId, digestOf } from "../base/digest.ts";
 import { mountTable, unmountAll } from "../host/mount.ts";
-import type { Pool } from "../host/pool.ts";
 import { createPool } from "../host/worker-pool.ts";
 import type { Database } from "../metadata/database.ts";
 import { openDatabase } from "../metadata/open.ts";
@@ -46,13 +45,15 @@ export async function collectBytes(stream: AsyncIterable<Uint8Array>): Promise<B
 
 export const diffIdOf = (tar: Uint8Array): DiffId => digestOf(tar) as DiffId;
 
+/** Shared by all tests of a file: starting threads takes longer than most of them. */
+const pool = createPool({ size: 2 });
+
 /** A layer store with its parts; `reopen` is a restart of the daemon (`crash`: without closing anything). */
 export class StoreBench implements AsyncDisposable {
   readonly root: string;
   readonly execRoot: string;
   readonly #factory: DriverFactory;
   readonly #scratch: string;
-  pool: Pool;
   database: Database;
   driver: StorageDriver;
   store: LayerStore;
@@ -67,7 +68,6 @@ export class StoreBench implements AsyncDisposable {
     this.#scratch = scratch;
     this.root = join(scratch, "root");
     this.execRoot = join(scratch, "exec");
-    this.pool = parts.pool;
     this.database = parts.database;
     this.driver = parts.driver;
     this.store = parts.store;
@@ -109,7 +109,6 @@ export class StoreBench implements AsyncDisposable {
   async #close(): Promise<void> {
     await this.store[Symbol.asyncDispose]();
     await this.driver[Symbol.asyncDispose]();
-    await this.pool[Symbol.asyncDispose]();
     await this.database[Symbol.asyncDispose]();
   }
 
@@ -117,18 +116,15 @@ export class StoreBench implements AsyncDisposable {
     await this.#close();
     for (const { target } of mountTable()) if (target.startsWith(this.#scratch)) unmountAll(target);
     for (const id of await this.driver.list()) await this.driver.remove(id);
-    await using pool = createPool({ size: 1 });
-    await using driver = await this.#factory.open(join(this.root, this.#factory.name), {}, { pool });
-    await driver.sweep();
+    await this.driver.sweep();
     rmSync(this.#scratch, { recursive: true });
   }
 }
 
 async function openParts(factory: DriverFactory, scratch: string) {
   const root = join(scratch, "root");
-  const pool = createPool({ size: 2 });
   const driver = await factory.open(join(root, factory.name), {}, { pool });
   const database = await openDatabase(join(root, "meta.db"), [layerSchema]);
   const store = await openLayerStore({ root, execRoot: join(scratch, "exec"), driver, database, pool });
-  return { pool, driver, database, store };
+  return { driver, database, store };
 }
