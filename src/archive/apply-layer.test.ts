@@ -288,6 +288,25 @@ test("symlinks lead inside the root only (CVE-2014-9356): absolute, climbing and
   assert.ok(lstatSync(join(tree.root, "inside")).isSymbolicLink());
 });
 
+test("an absolute symlink in a subdirectory starts at the root, and `..` in one never leaves it", async () => {
+  using tree = newTree();
+  await tree.apply([
+    { path: "d/e/absolute", type: "2", link: "/real/x" },
+    { path: "d/e/up", type: "2", link: "../../../../real/./y" },
+    file("d/e/absolute/f"),
+    file("d/e/up/g"),
+  ]);
+  assert.deepEqual(paths(tree.root).slice(4), ["real", "real/x", "real/x/f", "real/y", "real/y/g"]);
+});
+
+test("a directory that was replaced and came again is the new one", async () => {
+  using tree = newTree();
+  await tree.apply([file("d/f", "x"), file("d", "y"), file("d/g", "z"), { path: "s", type: "2", link: "d" }]);
+  assert.deepEqual(paths(tree.root), ["d", "d/g", "s"]);
+  await tree.apply([file("s/h"), dir("other"), { path: "s", type: "2", link: "other" }, file("s/i")]);
+  assert.deepEqual(paths(tree.root), ["d", "d/g", "d/h", "other", "other/i", "s"]);
+});
+
 test("an absolute name means the root, and a symlink as the last name is replaced, never written through", async () => {
   using tree = newTree();
   using outside = scratch();

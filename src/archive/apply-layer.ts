@@ -93,8 +93,6 @@ function meaningOf(path: ByteString): Meaning {
   return { kind: "whiteout", directory, name };
 }
 
-type DirectoryTime = { readonly path: ByteString; readonly time: bigint };
-
 /** The tree while one layer is applied to it. */
 class LayerTree implements Disposable {
   /** Bytes of files so far. */
@@ -103,7 +101,8 @@ class LayerTree implements Disposable {
   readonly #recipe: RecipeWriter;
   readonly #options: PlaceOptions;
   readonly #made = new PathTable();
-  readonly #times: DirectoryTime[] = [];
+  /** Times of directories by real path, "" for the root. */
+  readonly #times = new Map<ByteString, bigint>();
   /** Attributes that this layer gave to directories of layers below. */
   readonly #directoryXattrs = new Map<ByteString, ReadonlySet<string>>();
 
@@ -135,7 +134,7 @@ class LayerTree implements Disposable {
 
   /** Sets the times of directories, now that nothing changes in them any more. */
   finish(): void {
-    for (const { path, time } of this.#times) {
+    for (const [path, time] of this.#times) {
       if (path !== "" && (this.#made.get(path) & made.directory) === 0) continue;
       const directory = this.#tree.find(path);
       if (directory !== undefined) utimensat(directory.fd, "", time, time);
@@ -154,7 +153,7 @@ class LayerTree implements Disposable {
     this.#made.addAbove(real);
     if (entry.type === "directory") {
       this.#made.add(real, made.entry | made.directory | (placed.kept ? 0 : made.fresh));
-      this.#times.push({ path: real, time: boundTime(entry.mtime) });
+      this.#times.set(real, boundTime(entry.mtime));
       if (placed.kept) this.#rememberXattrs(real, entry);
     } else if (entry.type === "file") this.#addFile(real, entry, placed.crc);
     else this.#made.add(real, made.entry | this.#countedAs(placed.linkedTo));
@@ -186,7 +185,7 @@ class LayerTree implements Disposable {
     } catch (error) {
       throw explained(error, entry);
     }
-    this.#times.push({ path: "", time: boundTime(entry.mtime) });
+    this.#times.set("", boundTime(entry.mtime));
   }
 
   /** Keeps what the recipe needs of a file that this layer made. */

@@ -157,7 +157,7 @@ export class TarReader {
     this.#left = 0;
     this.#onRaw(data);
     if (flag === "x") extensions.pax = parsePax(data, where);
-    else if (flag === "g") refuseSparse(parsePax(data, where), where);
+    else if (flag === "g") refuseSparse(parsePax(data, where), () => where);
     else extensions[flag === "L" ? "path" : "link"] = untilNul(data);
     return true;
   }
@@ -186,10 +186,10 @@ function untilNul(data: Buffer): ByteString {
   return data.toString("latin1", 0, end < 0 ? data.length : end);
 }
 
-function refuseSparse(pax: ReadonlyMap<ByteString, ByteString>, where: string): void {
+function refuseSparse(pax: ReadonlyMap<ByteString, ByteString>, where: () => string): void {
   for (const key of pax.keys())
     if (key.startsWith("GNU.sparse."))
-      throw new EngineError("unsupported", `${where} is a sparse file: ${sparseAdvice}`);
+      throw new EngineError("unsupported", `${where()} is a sparse file: ${sparseAdvice}`);
 }
 
 const sparseAdvice = "sparse tar entries are not supported, write the archive without --sparse";
@@ -198,14 +198,14 @@ const sparseAdvice = "sparse tar entries are not supported, write the archive wi
 function entryOf(header: RawHeader, extensions: Extensions, offset: number): TarEntry {
   const pax = extensions.pax;
   const path = extensions.path || pax?.get("path") || header.path;
-  const where = `entry ${quoted(path)} at offset ${offset}`;
-  if (header.flag === "S") throw new EngineError("unsupported", `${where}: ${sparseAdvice}`);
+  const where = (): string => `entry ${quoted(path)} at offset ${offset}`;
+  if (header.flag === "S") throw new EngineError("unsupported", `${where()}: ${sparseAdvice}`);
   if (pax !== undefined) refuseSparse(pax, where);
   const type = header.flag === "\0" && path.endsWith("/") ? "directory" : types[header.flag];
   if (type === undefined)
-    throw new EngineError("unsupported", `${where} has the unknown tar type ${JSON.stringify(header.flag)}`);
+    throw new EngineError("unsupported", `${where()} has the unknown tar type ${JSON.stringify(header.flag)}`);
   const size = numberOf(pax, "size", header.size, where);
-  if (size < 0) throw new EngineError("invalid_argument", `invalid tar: ${where} has a negative size`);
+  if (size < 0) throw new EngineError("invalid_argument", `invalid tar: ${where()} has a negative size`);
   return {
     path,
     link: extensions.link || pax?.get("linkpath") || header.link,
@@ -224,27 +224,27 @@ function entryOf(header: RawHeader, extensions: Extensions, offset: number): Tar
 
 function numberOf(
   pax: ReadonlyMap<ByteString, ByteString> | undefined,
-  ...[key, fallback, where]: [string, number, string]
+  ...[key, fallback, where]: [string, number, () => string]
 ): number {
   const text = pax?.get(key);
   if (text === undefined || text === "") return fallback;
   const value = /^-?[0-9]{1,20}$/.test(text) ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(value))
-    throw new EngineError("invalid_argument", `invalid tar: ${where} has the ${key} ${quoted(text)}`);
+    throw new EngineError("invalid_argument", `invalid tar: ${where()} has the ${key} ${quoted(text)}`);
   return value;
 }
 
 /** (uid_t)-1 means "leave it" to the kernel, so it can be nobody's number. */
-function ownerOf(id: number, where: string): number {
+function ownerOf(id: number, where: () => string): number {
   if (id >= 0 && id < 0xffff_ffff) return id;
-  throw new EngineError("invalid_argument", `invalid tar: ${where} has the owner ${id}`);
+  throw new EngineError("invalid_argument", `invalid tar: ${where()} has the owner ${id}`);
 }
 
-function timeOf(text: ByteString | undefined, seconds: number, where: string): bigint {
+function timeOf(text: ByteString | undefined, seconds: number, where: () => string): bigint {
   if (text === undefined || text === "") return BigInt(seconds) * 1_000_000_000n;
   const time = parsePaxTime(text);
   if (time === undefined)
-    throw new EngineError("invalid_argument", `invalid tar: ${where} has the mtime ${quoted(text)}`);
+    throw new EngineError("invalid_argument", `invalid tar: ${where()} has the mtime ${quoted(text)}`);
   return time;
 }
 
