@@ -13,6 +13,7 @@ export type ContainerLifeServices = {
     "get" | "start" | "stop" | "restart" | "kill" | "pause" | "unpause" | "wait" | "resize" | "resizeExec"
   >;
   readonly networks: Pick<NetworkStore, "get">;
+  readonly stopping: AbortSignal;
 };
 
 function stopOptions(query: Query): { readonly signal: string | undefined; readonly timeout: number | undefined } {
@@ -74,7 +75,7 @@ export function containerLifeRoutes(app: FastifyInstance, services: ContainerLif
     await containers.resizeExec(pathPart(request, "id"), terminalSize(queryOf(request)));
     sendEmpty(reply, 200);
   });
-  app.post("/containers/:id/wait", (request, reply) => wait(containers, request, reply));
+  app.post("/containers/:id/wait", (request, reply) => wait(services, request, reply));
 }
 
 const conditions: readonly string[] = ["not-running", "next-exit", "removed"] satisfies readonly WaitCondition[];
@@ -91,7 +92,7 @@ function conditionOf(query: Query): WaitCondition {
  * it misses no exit.
  */
 async function wait(
-  containers: ContainerLifeServices["containers"],
+  { containers, stopping }: ContainerLifeServices,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
@@ -106,7 +107,11 @@ async function wait(
   reply.hijack();
   reply.raw.writeHead(200, { ...commonHeaders, "Content-Type": "application/json" });
   reply.raw.flushHeaders();
-  reply.raw.end(`${JSON.stringify(await waitedJson(exit))}\n`);
+  const cutOff = (): void => void reply.raw.destroy();
+  stopping.addEventListener("abort", cutOff);
+  const body = `${JSON.stringify(await waitedJson(exit))}\n`;
+  stopping.removeEventListener("abort", cutOff);
+  reply.raw.end(body);
 }
 
 async function waitedJson(exit: ReturnType<ContainerService["wait"]>): Promise<object> {
