@@ -1,5 +1,16 @@
 /** The contract of the classic builder: a Dockerfile and a context become an image. */
 import type { ImageId } from "../base/digest.ts";
+import { EngineError } from "../base/errors.ts";
+
+/** A RUN whose command failed; `exitCode` is the command's, and `docker build` ends with it. */
+export class BuildStepError extends EngineError {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number) {
+    super("invalid_argument", message);
+    this.exitCode = exitCode;
+  }
+}
 
 export type BuildOptions = {
   /** Path of the Dockerfile inside the context. */

@@ -119,7 +119,13 @@ export class MessageStream {
       return;
     }
     const { message } = describeError(error);
-    this.tell({ errorDetail: { message }, error: message });
+    this.tell({ errorDetail: { ...exitCodeOf(error), message }, error: message });
     this.end();
   }
+}
+
+/** The exit code of a build's command: the client ends with it. */
+function exitCodeOf(error: unknown): { readonly code?: number } {
+  if (typeof error !== "object" || error === null || !("exitCode" in error)) return {};
+  return typeof error.exitCode === "number" ? { code: error.exitCode } : {};
 }
