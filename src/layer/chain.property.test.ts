@@ -19,7 +19,7 @@ import { randomChain } from "./random-tar.fixture.ts";
 import { bytes, collectBytes, StoreBench, type TestEntry, tarOf } from "./store.fixture.ts";
 import type { PendingLayer } from "./store.ts";
 
-const runs = Number(process.env.STRATA_RUNS ?? 15);
+const runs = Number(process.env.STRATA_RUNS ?? 10);
 const started = BigInt(Date.now()) * 1_000_000n;
 
 /** Times that the engine's clock gave (nobody described them) differ between two applications. */
