@@ -24,7 +24,7 @@ export async function commitContainer(context: Context, entry: Entry, options: C
   const parent = imageId === undefined ? undefined : context.images.getById(imageId);
   const reference =
     options.reference === undefined ? undefined : canonicalName(withDefaultTag(parseReference(options.reference)));
-  const config = mergeConfigs(entry.record.config, applyChanges(options.config ?? {}, options.changes));
+  const config = mergeConfigs(entry.record.config, await applyChanges(options.config ?? {}, options.changes));
   const layer = await registerChanges(context, entry, { top: parent?.top, pause: options.pause });
   const kept = layer === undefined ? [] : [layer];
   const bytes = JSON.stringify(imageDocument(entry, parent, { config, layer, options }));

@@ -42,9 +42,9 @@ const accepted: readonly (readonly [readonly string[], RunConfig, RunConfig?])[]
   [["# only a comment"], {}],
 ];
 
-test("instructions change the run config as Docker's do", () => {
+test("instructions change the run config as Docker's do", async () => {
   for (const [instructions, expected, before = {}] of accepted)
-    assert.deepEqual(applyChanges(before, instructions), expected, JSON.stringify(instructions));
+    assert.deepEqual(await applyChanges(before, instructions), expected, JSON.stringify(instructions));
 });
 
 const refused: readonly (readonly [string, RegExp])[] = [
@@ -74,10 +74,10 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ["USER", /requires exactly one argument/],
 ];
 
-test("what is no change is refused, and says so", () => {
+test("what is no change is refused, and says so", async () => {
   for (const [instruction, message] of refused)
-    assert.throws(
-      () => applyChanges({}, [instruction]),
+    await assert.rejects(
+      applyChanges({}, [instruction]),
       (error) => isError(error, "invalid_argument") && message.test(error.message),
       instruction,
     );

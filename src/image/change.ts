@@ -4,7 +4,7 @@
  * classic builder's dispatchers): variables come from the config's own Env, a CMD or ENTRYPOINT in shell form gets the shell.
  */
 import { posix } from "node:path";
-import { DockerfileParser, type Instruction } from "dockerfile-ast";
+import type { Instruction } from "dockerfile-ast";
 import { EngineError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
 import { expandWord, expandWords, splitWords, type Variables, variablesOf } from "../base/shell-words.ts";
@@ -19,8 +19,9 @@ type Apply = (state: State, change: ChangeInstruction) => State;
 const defaultShell = ["/bin/sh", "-c"];
 
 /** The config after `instructions`, in order. Throws invalid_argument: `X is not a valid change command`. */
-export function applyChanges(config: RunConfig, instructions: readonly string[]): RunConfig {
-  const changes = parseChanges(instructions.join("\n"));
+export async function applyChanges(config: RunConfig, instructions: readonly string[]): Promise<RunConfig> {
+  if (instructions.length === 0) return config;
+  const changes = await parseChanges(instructions.join("\n"));
   for (const { keyword } of changes)
     if (!appliers.has(keyword)) throw invalid(`${keyword} is not a valid change command`);
   let state: State = { config, cmdSet: false };
@@ -44,7 +45,9 @@ export function variablesIn(
   return (name) => environment(name) ?? buildArguments?.(name);
 }
 
-function parseChanges(text: string): ChangeInstruction[] {
+/** The parser is loaded when it is first needed: an idle daemon has no use for its 8 MB. */
+async function parseChanges(text: string): Promise<ChangeInstruction[]> {
+  const { DockerfileParser } = await import("dockerfile-ast");
   const dockerfile = DockerfileParser.parse(text);
   const escapeChar = dockerfile.getEscapeCharacter();
   return dockerfile.getInstructions().map((instruction) => ({

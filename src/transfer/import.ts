@@ -39,7 +39,7 @@ export async function importImage(
 ): Promise<ImageId> {
   const { layers, images, events } = parts;
   const { signal } = options;
-  const config = applyChanges(emptyConfig, options.changes);
+  const config = await applyChanges(emptyConfig, options.changes);
   const platform = parsePlatform(options.platform);
   const reference = options.reference === undefined ? undefined : canonicalOf(options.reference);
   const layer = await layers.register(undefined, decompress(tar), signal === undefined ? {} : { signal });
