@@ -70,10 +70,7 @@ function parseCopy(build: Build, config: RunConfig, instruction: Instruction): R
   const words = (jsonWords(args) ?? splitWords(args, { escapeChar })).map(expand);
   const destination = words.pop();
   if (destination === undefined || words.length === 0)
-    throw parseError(
-      line,
-      `${keyword} requires at least two arguments${destination === undefined ? "" : ", but only one was provided. Destination could not be determined"}`,
-    );
+    throw parseError(line, `${keyword} requires at least two arguments`);
   const url = keyword === "ADD" ? words.find((word) => /^(https?|ftp|git|ssh):\/\/|^git@/i.test(word)) : undefined;
   if (url !== undefined)
     throw new EngineError(

@@ -136,7 +136,8 @@ async function run(build: Build, state: StageState, instruction: Instruction): P
 async function copy(build: Build, state: StageState, instruction: Instruction): Promise<StageState> {
   await using held = new AsyncDisposableStack();
   const { comment, makeLayer } = await copyStep(build, state, { instruction, held });
-  return finish(build, { before: state, after: state, command: nopCommand(state.config, comment), makeLayer });
+  // Awaited here: what is held must stay until the layer is made.
+  return await finish(build, { before: state, after: state, command: nopCommand(state.config, comment), makeLayer });
 }
 
 async function workdir(build: Build, state: StageState, instruction: Instruction): Promise<StageState> {

@@ -2,7 +2,10 @@
  * The instructions of a Dockerfile as stages: ARGs before the first FROM, then a stage for each FROM, up to the one
  * that is asked for. What can be known to be wrong without building is refused here. Pure.
  */
-import { EngineError } from "../base/errors.ts";
+import { EngineError, errorMessage } from "../base/errors.ts";
+import { splitWords } from "../base/shell-words.ts";
+import { withHealthcheck } from "../image/change-healthcheck.ts";
+import { jsonWords } from "../image/change-words.ts";
 import { type Instruction, parseError } from "./parse-dockerfile.ts";
 
 export type Stage = {
@@ -71,10 +74,40 @@ function parseFrom(from: Instruction): Pick<Stage, "name" | "base" | "from"> {
   return { name: isNamed ? name.toLowerCase() : undefined, base, from };
 }
 
-function checkArguments({ keyword, args, line, heredoc }: Instruction): void {
+function checkArguments(instruction: Instruction): void {
+  const { keyword, args, line, heredoc } = instruction;
   const need = needs[keyword];
   if (args === "" && heredoc === undefined && need !== undefined) throw parseError(line, `${keyword} requires ${need}`);
   if (keyword === "ONBUILD") checkTrigger(args, line);
+  if (keyword === "COPY" || keyword === "ADD") checkCopy(instruction);
+  if (keyword === "ENV" || keyword === "LABEL") checkPairs(instruction);
+  if (keyword === "SHELL" && jsonWords(args) === undefined)
+    throw parseError(line, "SHELL requires the arguments to be in JSON form");
+  if (keyword === "HEALTHCHECK") blaming(line, () => withHealthcheck(instruction));
+}
+
+function checkCopy({ keyword, args, line, escapeChar }: Instruction): void {
+  const words = jsonWords(args) ?? splitWords(args, { escapeChar });
+  if (words.length > 1) return;
+  const one = words.length === 1 ? ", but only one was provided. Destination could not be determined" : "";
+  throw parseError(line, `${keyword} requires at least two arguments${one}`);
+}
+
+function checkPairs({ keyword, args, line, escapeChar }: Instruction): void {
+  const words = splitWords(args, { escapeChar });
+  const bad = words[0]?.includes("=") === true ? words.find((word) => !word.includes("=")) : undefined;
+  if (bad !== undefined)
+    throw parseError(line, `Syntax error - can't find = in ${JSON.stringify(bad)}. Must be of the form: name=value`);
+  if (words.length === 1 && words[0]?.includes("=") === false)
+    throw parseError(line, `${keyword} must have two arguments`);
+}
+
+function blaming(line: number, check: () => unknown): void {
+  try {
+    check();
+  } catch (cause) {
+    throw parseError(line, errorMessage(cause));
+  }
 }
 
 function checkTrigger(args: string, line: number): void {
