@@ -15,16 +15,14 @@ const directories = (mounts: CgroupMounts, id: string): string[] =>
     .filter((mount) => mount !== undefined)
     .map((mount) => join(mount, parent, id));
 
-/** Moves a process that has not forked yet. Never fails: a host without delegation works too. */
+/** Moves a process. Never fails: a host without delegation works too. */
 export async function enterConmonCgroup(mounts: CgroupMounts, id: string, pid: number): Promise<void> {
-  for (const directory of directories(mounts, id)) {
-    try {
-      await mkdir(directory, { recursive: true });
-      await writeFile(join(directory, "cgroup.procs"), `${pid}`);
-    } catch {
-      // Read-only or delegated elsewhere: conmon stays where it was started.
-    }
-  }
+  const moves = directories(mounts, id).map(async (directory) => {
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, "cgroup.procs"), `${pid}`);
+  });
+  // Read-only or delegated elsewhere: conmon stays where it was started.
+  await Promise.allSettled(moves);
 }
 
 /** Takes the cgroups away once conmon has ended; a zombie that init has not reaped yet is given a moment. */

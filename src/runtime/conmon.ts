@@ -1,12 +1,17 @@
 /**
  * Starts conmon, the small C program that stays with a container: it holds the stdio, writes the log and the exit code.
  * It forks itself away, so it and the container outlive the daemon. Two pipes lead to it: it waits on the start pipe
- * (while we put it into a cgroup of its own) and tells on the sync pipe whether the runtime made the process.
+ * until its files are written, and tells on the sync pipe whether the runtime made the process.
  * For an attached exec a third pipe says when its socket can be reached; a second byte then lets the command run.
+ *
+ * It moves to a cgroup of its own while the runtime already works: the kernel lets the first process that changes cgroups
+ * wait 5 ms (an RCU grace period), and so the runtime, which does the same a little later, finds the waiting done.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
 import { EngineError } from "../base/errors.ts";
+import { identify, type ProcessIdentity } from "./kernel-process.ts";
 import type { ProcessDirectory } from "./layout.ts";
 import { MessagePipe } from "./message-pipe.ts";
 
@@ -20,8 +25,6 @@ export type ConmonOptions = {
 };
 
 export type Conmon = {
-  /** Of the process that forks the lasting one; moved between cgroups before {@link release}. */
-  readonly pid: number;
   readonly sync: MessagePipe;
   readonly attach: MessagePipe | undefined;
   /** Lets it go on; again, with an attached exec, to let the command run. */
@@ -66,7 +69,6 @@ export async function spawnConmon(options: ConmonOptions): Promise<Conmon> {
     child.stderr?.destroy();
   };
   return {
-    pid: child.pid ?? 0,
     sync,
     attach,
     release: () => start.write("+"),
@@ -83,4 +85,17 @@ function spawned(child: ChildProcess, program: string): Promise<void> {
       fail(new EngineError("unavailable", `cannot run ${program}: ${cause.message}; install conmon`, { cause })),
     );
   });
+}
+
+/** Waits until conmon has forked, moves the lasting one into its cgroup and tells who it is; undefined when it is gone. */
+export async function settleConmon(
+  conmon: Conmon,
+  directory: ProcessDirectory,
+  enter: (pid: number) => Promise<void>,
+): Promise<ProcessIdentity | undefined> {
+  await conmon.forked;
+  const pid = Number(await readFile(directory.conmonPidFile, "utf8").catch(() => "0"));
+  const keeper = pid > 0 ? await identify(pid) : undefined;
+  if (keeper !== undefined) await enter(pid);
+  return keeper;
 }

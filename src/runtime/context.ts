@@ -20,11 +20,23 @@ export type RuntimeContext = {
   readonly stallLimit: number;
   /** Ways to let go of what is open, when the runtime is closed; what it was about goes on without us. */
   readonly open: Set<() => void>;
+  /** Of containers that this process made or asked about; the first may still be on their way to the disk. */
+  readonly records: Map<string, Promise<ProcessRecord>>;
 };
 
-/** The record of a container's bundle. Throws not_found when there is none. */
-export async function recordOf(context: RuntimeContext, id: string): Promise<ProcessRecord> {
+/** The record of a container's bundle; undefined when there is none. */
+export async function findRecordOf(context: RuntimeContext, id: string): Promise<ProcessRecord | undefined> {
+  const known = context.records.get(id);
+  if (known !== undefined) return known;
   const record = await findRecord(bundleOf(context.layout, id));
+  // Without a process it may be half-made by another: ask again next time.
+  if (record?.process !== undefined) context.records.set(id, Promise.resolve(record));
+  return record;
+}
+
+/** As {@link findRecordOf}, but throws not_found. */
+export async function recordOf(context: RuntimeContext, id: string): Promise<ProcessRecord> {
+  const record = await findRecordOf(context, id);
   if (record === undefined) throw new EngineError("not_found", `no container ${id} at the runtime: create it first`);
   return record;
 }

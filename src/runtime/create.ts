@@ -4,13 +4,13 @@
  */
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { EngineError, systemCode } from "../base/errors.ts";
-import { type Conmon, spawnConmon } from "./conmon.ts";
+import { type Conmon, settleConmon, spawnConmon } from "./conmon.ts";
 import { enterConmonCgroup } from "./conmon-cgroup.ts";
 import type { RuntimeContext } from "./context.ts";
 import { within } from "./deadline.ts";
-import { identify } from "./kernel-process.ts";
+import { identify, type ProcessIdentity } from "./kernel-process.ts";
 import { bundleOf, exitFileOf, type ProcessDirectory } from "./layout.ts";
-import { writeRecord } from "./process-record.ts";
+import { type ProcessRecord, writeRecord } from "./process-record.ts";
 import { removeContainer } from "./remove.ts";
 import type { OciSpec, StartOptions } from "./runtime.ts";
 import { createFailure, lastError } from "./runtime-words.ts";
@@ -44,33 +44,37 @@ async function launch(context: RuntimeContext, options: StartOptions, bundle: Pr
     writeFile(bundle.config, JSON.stringify(options.spec)),
     rm(exitFileOf(context.layout, options.id), { force: true }),
   ]);
+  conmon.release();
+  const keeper = settleConmon(conmon, bundle, (pid) => enterConmonCgroup(context.cgroups, options.id, pid));
   try {
-    await enterConmonCgroup(context.cgroups, options.id, conmon.pid);
-    conmon.release();
     const answer = await within(createDeadline, `creating container ${options.id}`, conmon.sync.next());
     if (answer === undefined || answer.data < 0)
       throw createFailure(
         (await failureOf(bundle, conmon)) ?? (answer?.message.trim() || "conmon ended without a word"),
       );
-    await record(options.spec, bundle, { pid: answer.data, conmon });
+    context.records.set(options.id, keepRecord(options.spec, bundle, { pid: answer.data, keeper }));
     return answer.data;
+  } catch (error) {
+    // Before its cgroup can be taken away again it must have been made.
+    await keeper;
+    throw error;
   } finally {
     conmon.close();
   }
 }
 
-async function record(
-  spec: OciSpec,
-  bundle: ProcessDirectory,
-  { pid, conmon }: { readonly pid: number; readonly conmon: Conmon },
-): Promise<void> {
-  await conmon.forked;
-  const [process, keeper] = await Promise.all([
-    identify(pid),
-    readFile(bundle.conmonPidFile, "utf8").then((text) => identify(Number(text))),
-  ]);
+type Pair = { readonly pid: number; readonly keeper: Promise<ProcessIdentity | undefined> };
+
+/**
+ * The record is not waited for: it is for the next daemon, and should this one die before it is written, the pid files
+ * tell the same.
+ */
+async function keepRecord(spec: OciSpec, bundle: ProcessDirectory, { pid, keeper }: Pair): Promise<ProcessRecord> {
+  const [process, conmon] = await Promise.all([identify(pid), keeper]);
   const linux = spec.linux as { readonly cgroupsPath?: string } | undefined;
-  await writeRecord(bundle, { process, conmon: keeper, cgroup: linux?.cgroupsPath });
+  const record = { process, conmon, cgroup: linux?.cgroupsPath };
+  await writeRecord(bundle, record).catch(() => {});
+  return record;
 }
 
 function argumentsOf(context: RuntimeContext, options: StartOptions, bundle: ProcessDirectory): string[] {

@@ -2,17 +2,17 @@
  * `exec`: one more process in a container, with a conmon of its own below the bundle. It lives and dies with the daemon's
  * interest: its exit code comes back on the sync pipe, and its directory goes when it ended.
  */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { openAttachment } from "./attachment.ts";
-import { type Conmon, spawnConmon } from "./conmon.ts";
+import { type Conmon, settleConmon, spawnConmon } from "./conmon.ts";
 import { enterConmonCgroup } from "./conmon-cgroup.ts";
 import { type RuntimeContext, removeDirectory, runningProcess } from "./context.ts";
 import { commonArguments, failureOf } from "./create.ts";
 import { within } from "./deadline.ts";
 import { identify, type ProcessIdentity, signalProcess } from "./kernel-process.ts";
 import { execDirectoryOf, type ProcessDirectory } from "./layout.ts";
-import { writeRecord } from "./process-record.ts";
 import type { Attachment, ExecOptions, ExitStatus } from "./runtime.ts";
 import { execFailure } from "./runtime-words.ts";
 
@@ -29,11 +29,7 @@ export type ExecSession = {
 export async function execIn(context: RuntimeContext, options: ExecOptions, attached: boolean): Promise<ExecSession> {
   await runningProcess(context, options.id);
   const directory = execDirectoryOf(context.layout, options.id, options.execId);
-  await mkdir(directory.path, { recursive: true, mode: 0o700 });
-  await writeFile(directory.config, JSON.stringify(options.process), { flag: "wx" }).catch((error: unknown) => {
-    if (systemCode(error) !== "EEXIST") throw error;
-    throw new EngineError("conflict", `exec ${options.execId} was started already`);
-  });
+  await makeDirectory(directory, options.execId);
   try {
     return await launch(context, options, { directory, attached });
   } catch (error) {
@@ -42,7 +38,20 @@ export async function execIn(context: RuntimeContext, options: ExecOptions, atta
   }
 }
 
-type Running = { readonly directory: ProcessDirectory; readonly process: ProcessIdentity | undefined };
+async function makeDirectory(directory: ProcessDirectory, execId: string): Promise<void> {
+  await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
+  await mkdir(directory.path, { mode: 0o700 }).catch((error: unknown) => {
+    if (systemCode(error) !== "EEXIST") throw error;
+    throw new EngineError("conflict", `exec ${execId} was started already`);
+  });
+}
+
+type Running = {
+  readonly directory: ProcessDirectory;
+  readonly keeper: Promise<ProcessIdentity | undefined>;
+  /** undefined when the command has ended already. */
+  readonly process: Promise<ProcessIdentity | undefined>;
+};
 type Place = { readonly directory: ProcessDirectory; readonly attached: boolean };
 
 async function launch(
@@ -51,16 +60,19 @@ async function launch(
   { directory, attached }: Place,
 ): Promise<ExecSession> {
   const args = argumentsOf(context, options, directory);
-  const conmon = await spawnConmon({
-    program: context.conmon,
-    arguments: attached ? [...args, "--exec-attach"] : args,
-    directory,
-    attached,
-  });
+  const [conmon] = await Promise.all([
+    spawnConmon({
+      program: context.conmon,
+      arguments: attached ? [...args, "--exec-attach"] : args,
+      directory,
+      attached,
+    }),
+    writeFile(directory.config, JSON.stringify(options.process)),
+  ]);
+  conmon.release();
+  const keeper = settleConmon(conmon, directory, (pid) => enterConmonCgroup(context.cgroups, options.id, pid));
   let attachment: Attachment | undefined;
   try {
-    await enterConmonCgroup(context.cgroups, options.id, conmon.pid);
-    conmon.release();
     if (conmon.attach !== undefined) {
       // conmon may fail before it has a socket: then the sync pipe has the reason.
       const ready = await within(execDeadline, `exec in container ${options.id}`, conmon.attach.next());
@@ -68,14 +80,14 @@ async function launch(
       conmon.release();
     }
     const pid = await pidOf(conmon, options.id, directory);
-    const process = await recordProcess(conmon, directory, pid);
-    const exited = untilExit(context, conmon, { directory, process });
+    const exited = untilExit(context, conmon, { directory, keeper, process: identify(pid) });
     // Whoever waits sees the rejection; nobody has to.
     exited.catch(() => {});
     return { pid, attachment, exited };
   } catch (error) {
     await attachment?.[Symbol.asyncDispose]();
     conmon.close();
+    await keeper;
     throw error;
   }
 }
@@ -86,23 +98,10 @@ async function pidOf(conmon: Conmon, id: string, directory: ProcessDirectory): P
   throw execFailure((await failureOf(directory, conmon)) ?? (answer?.message.trim() || "conmon ended without a word"));
 }
 
-/** A command that has ended already has no identity any more. */
-async function recordProcess(
-  conmon: Conmon,
-  directory: ProcessDirectory,
-  pid: number,
-): Promise<ProcessIdentity | undefined> {
-  await conmon.forked;
-  const keeper = await readFile(directory.conmonPidFile, "utf8").then((text) => identify(Number(text)));
-  const process = await identify(pid);
-  await writeRecord(directory, { process, conmon: keeper, cgroup: undefined });
-  return process;
-}
-
 async function untilExit(
   context: RuntimeContext,
   conmon: Conmon,
-  { directory, process }: Running,
+  { directory, keeper, process }: Running,
 ): Promise<ExitStatus> {
   let closed = false;
   const close = (): void => {
@@ -114,13 +113,18 @@ async function untilExit(
     const answer = await conmon.sync.next();
     if (closed) throw new EngineError("unavailable", "the runtime was closed while the exec went on");
     // Without a message conmon was killed; its command has no stdio left and is ended.
-    if (answer === undefined && process !== undefined) await signalProcess(process, sigkill);
+    if (answer === undefined) await killIfAlive(await process);
     return { code: answer?.data ?? lostExitCode, oomKilled: false, at: Date.now() };
   } finally {
     context.open.delete(close);
     conmon.close();
+    await keeper;
     if (!closed) await removeDirectory(directory);
   }
+}
+
+async function killIfAlive(process: ProcessIdentity | undefined): Promise<void> {
+  if (process !== undefined) await signalProcess(process, sigkill);
 }
 
 function argumentsOf(context: RuntimeContext, options: ExecOptions, directory: ProcessDirectory): string[] {

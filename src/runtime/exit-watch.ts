@@ -47,7 +47,7 @@ export class ExitWatch {
     promise.catch(() => {});
     this.#waiters.set(id, { promise, resolve, reject });
     this.#patrol ??= setInterval(() => void this.#askAll(), patrolInterval);
-    void this.#check(id).then(() => this.#ask(id));
+    void this.#check(id);
     return promise;
   }
 

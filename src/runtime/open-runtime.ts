@@ -8,14 +8,13 @@ import { EngineError } from "../base/errors.ts";
 import { runProgram } from "../host/program.ts";
 import { openAttachment } from "./attachment.ts";
 import { hadOutOfMemoryKill, processesOf, readCgroupMounts } from "./cgroup.ts";
-import { type RuntimeContext, recordOf, runningCgroup, runningProcess } from "./context.ts";
+import { findRecordOf, type RuntimeContext, recordOf, runningCgroup } from "./context.ts";
 import { freezeContainer, killContainer, resizeTerminal, updateContainer } from "./control.ts";
 import { createContainer } from "./create.ts";
 import { execIn } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { isAlive } from "./kernel-process.ts";
 import { bundleOf, layoutOf } from "./layout.ts";
-import { findRecord } from "./process-record.ts";
 import { removeContainer, settleLost } from "./remove.ts";
 import type { Attachment, ExitStatus, Runtime } from "./runtime.ts";
 import { startContainer } from "./start.ts";
@@ -44,7 +43,16 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const [cgroups, versions] = await Promise.all([readCgroupMounts(), readVersions(oci.path, conmon)]);
   const exits = new ExitWatch(layout.exits, (id) => settleLost(context, id));
   const stallLimit = options.stallLimit ?? defaultStallLimit;
-  const context: RuntimeContext = { layout, oci, conmon, cgroups, exits, stallLimit, open: new Set() };
+  const context: RuntimeContext = {
+    layout,
+    oci,
+    conmon,
+    cgroups,
+    exits,
+    stallLimit,
+    open: new Set(),
+    records: new Map(),
+  };
   return runtimeOver(context, versions);
 }
 
@@ -77,7 +85,6 @@ function runtimeOver(context: RuntimeContext, versions: Readonly<Record<string, 
 }
 
 async function attachTo(context: RuntimeContext, id: string): Promise<Attachment> {
-  await runningProcess(context, id);
   return openAttachment(bundleOf(context.layout, id).attachSocket, context.stallLimit);
 }
 
@@ -93,7 +100,7 @@ async function exitOf(context: RuntimeContext, id: string): Promise<ExitStatus> 
 }
 
 async function pidOf(context: RuntimeContext, id: string): Promise<number | undefined> {
-  const record = await findRecord(bundleOf(context.layout, id));
+  const record = await findRecordOf(context, id);
   const process = record?.process;
   return process !== undefined && (await isAlive(process)) ? process.pid : undefined;
 }

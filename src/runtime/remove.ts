@@ -9,11 +9,11 @@ import { join } from "node:path";
 import { EngineError, errorMessage } from "../base/errors.ts";
 import { processesOf } from "./cgroup.ts";
 import { removeConmonCgroup } from "./conmon-cgroup.ts";
-import { type RuntimeContext, removeDirectory } from "./context.ts";
+import { findRecordOf, type RuntimeContext, removeDirectory } from "./context.ts";
 import { identify, isAlive, type ProcessIdentity, signalProcess, waitUntilGone } from "./kernel-process.ts";
 import { bundleOf, exitFileOf, stateDirectoryOf } from "./layout.ts";
 import { runOciProgram } from "./oci-program.ts";
-import { findRecord, type ProcessRecord } from "./process-record.ts";
+import type { ProcessRecord } from "./process-record.ts";
 
 /** conmon ends by itself, within milliseconds of its container. */
 const conmonDeadline = 5_000;
@@ -24,10 +24,11 @@ const sigkill = 9;
 
 export async function removeContainer(context: RuntimeContext, id: string): Promise<void> {
   const bundle = bundleOf(context.layout, id);
-  const record = await findRecord(bundle);
+  const record = await findRecordOf(context, id);
   if (existsSync(stateDirectoryOf(context.layout, id))) await deleteState(context, id);
   await endConmon(record?.conmon);
   await context.exits.forget(id);
+  context.records.delete(id);
   await Promise.all([
     removeConmonCgroup(context.cgroups, id),
     removeDirectory(bundle),
@@ -58,7 +59,7 @@ async function endConmon(conmon: ProcessIdentity | undefined): Promise<void> {
  * are killed, as a container without stdio is of no use, and the exit file says 137.
  */
 export async function settleLost(context: RuntimeContext, id: string): Promise<void> {
-  const record = await findRecord(bundleOf(context.layout, id));
+  const record = await findRecordOf(context, id);
   if (record === undefined || (record.conmon !== undefined && (await isAlive(record.conmon)))) return;
   if ((await context.exits.find(id)) !== undefined) return;
   await killAll(context, record);

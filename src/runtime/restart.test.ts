@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -53,7 +54,8 @@ describe("after a restart of the daemon", { skip: skipReason ?? false, timeout: 
 
   test("a half-made container, without the record, is known by its pid files and can be removed", async () => {
     const container = await fixture.create(["sleep", "100"]);
-    const { rm } = await import("node:fs/promises");
+    // The record is written behind create's back: asking for statistics waits for it.
+    await fixture.runtime.stats(container.id);
     await rm(join(fixture.execRoot, "containers", container.id, "process.json"));
     await fixture.restart();
     assert.equal(await fixture.runtime.pid(container.id), container.pid);

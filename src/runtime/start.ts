@@ -8,8 +8,8 @@ import { type FileHandle, open, unlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
-import { type RuntimeContext, runningProcess } from "./context.ts";
-import { isAlive, type ProcessIdentity } from "./kernel-process.ts";
+import { type RuntimeContext, recordOf, runningProcess } from "./context.ts";
+import { isAlive } from "./kernel-process.ts";
 import { stateDirectoryOf } from "./layout.ts";
 import { runOciProgram } from "./oci-program.ts";
 
@@ -20,7 +20,6 @@ const eagerLooks = 20;
 
 /** Throws conflict when it was started before, not_found when its process is gone. */
 export async function startContainer(context: RuntimeContext, id: string): Promise<void> {
-  const process = await runningProcess(context, id);
   const path = join(stateDirectoryOf(context.layout, id), "exec.fifo");
   const fifo = basename(context.oci.path) === "runc" ? await openFifo(path) : undefined;
   if (fifo === undefined) {
@@ -28,15 +27,16 @@ export async function startContainer(context: RuntimeContext, id: string): Promi
     return;
   }
   try {
-    await takeByte(fifo, id, process);
+    await takeByte(context, fifo, id);
+    // The runtime takes a container with a fifo for created, one without for running.
+    await unlink(path);
   } finally {
     await fifo.close();
   }
-  // The runtime takes a container with a fifo for created, one without for running.
-  await unlink(path);
 }
 
 async function startByProgram(context: RuntimeContext, id: string): Promise<void> {
+  await runningProcess(context, id);
   try {
     await runOciProgram(context.oci, "start", id);
   } catch (error) {
@@ -54,15 +54,22 @@ async function openFifo(path: string): Promise<FileHandle | undefined> {
   });
 }
 
-async function takeByte(fifo: FileHandle, id: string, process: ProcessIdentity): Promise<void> {
+async function takeByte(context: RuntimeContext, fifo: FileHandle, id: string): Promise<void> {
   const end = performance.now() + startDeadline;
   for (let look = 0; performance.now() < end; look++) {
     if (await hasByte(fifo)) return;
     await (look < eagerLooks ? turn() : sleep(1));
-    if (look >= eagerLooks && !(await isAlive(process)))
-      throw new EngineError("not_found", `container ${id} ended before it was started`);
+    if (look < eagerLooks || (await isRunning(context, id))) continue;
+    // A short-lived process may have written its byte and ended since the look above.
+    if (await hasByte(fifo)) return;
+    throw new EngineError("not_found", `container ${id} ended before it was started`);
   }
   throw new EngineError("deadline_exceeded", `the process of container ${id} does not begin`);
+}
+
+async function isRunning(context: RuntimeContext, id: string): Promise<boolean> {
+  const { process } = await recordOf(context, id);
+  return process !== undefined && (await isAlive(process));
 }
 
 async function hasByte(fifo: FileHandle): Promise<boolean> {
