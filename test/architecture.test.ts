@@ -52,7 +52,7 @@ function importsOf(file: string): Import[] {
   return found;
 }
 
-const isTest = (file: string): boolean => file.endsWith(".test.ts");
+const isTest = (file: string): boolean => file.endsWith(".test.ts") || file.endsWith(".fixture.ts");
 const folderOf = (file: string): string => (file.includes("/") ? (file.split("/")[0] ?? "") : "");
 
 test("a folder imports only what the rule allows", () => {
