@@ -22,9 +22,12 @@ before(async () => {
 });
 
 after(async () => {
-  await assertClean(engine);
-  await engine[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
+  try {
+    await assertClean(engine);
+  } finally {
+    await engine[Symbol.asyncDispose]();
+    await folder[Symbol.asyncDispose]();
+  }
 });
 
 const all = { all: true, filters: new Map<string, readonly string[]>() };

@@ -95,6 +95,7 @@ function onlyAsked(real: Attachment, exec: NewExec): Attachment {
   return {
     output: (async function* () {
       for await (const chunk of real.output) if (asked[chunk.stream]) yield chunk;
+      await real[Symbol.asyncDispose]();
     })(),
     write: real.write,
     closeStdin: real.closeStdin,

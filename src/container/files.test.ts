@@ -26,9 +26,12 @@ before(async () => {
 });
 
 after(async () => {
-  await assertClean(engine);
-  await engine[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
+  try {
+    await assertClean(engine);
+  } finally {
+    await engine[Symbol.asyncDispose]();
+    await folder[Symbol.asyncDispose]();
+  }
 });
 
 /** A tar by GNU tar of files in a fresh folder. */

@@ -65,7 +65,9 @@ export class LateAttachment implements Attachment {
   }
 
   async *#read(): AsyncGenerator<OutputChunk> {
-    const { output } = await this.#real.promise;
-    for await (const chunk of output) if (this.#streams[chunk.stream]) yield chunk;
+    const real = await this.#real.promise;
+    for await (const chunk of real.output) if (this.#streams[chunk.stream]) yield chunk;
+    // The process has ended: there is nothing left to hold on to.
+    await real[Symbol.asyncDispose]();
   }
 }

@@ -24,10 +24,13 @@ before(async () => {
 });
 
 after(async () => {
-  await assertClean(engine);
-  for (const { name } of (await engine.volumes.list()).volumes) await engine.volumes.remove(name, { force: true });
-  await engine[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
+  try {
+    await assertClean(engine);
+    for (const { name } of (await engine.volumes.list()).volumes) await engine.volumes.remove(name, { force: true });
+  } finally {
+    await engine[Symbol.asyncDispose]();
+    await folder[Symbol.asyncDispose]();
+  }
 });
 
 const output = async (script: string, hostConfig: HostConfig): Promise<string> => {

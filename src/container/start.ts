@@ -4,16 +4,18 @@
  */
 import { join } from "node:path";
 import { EngineError } from "../base/errors.ts";
-import type { StartOptions } from "../runtime/runtime.ts";
+import type { Attachment, StartOptions } from "../runtime/runtime.ts";
 import { buildSpec } from "../runtime/spec.ts";
 import { parseSize } from "./check-config.ts";
 import { writeConfigFiles } from "./config-files.ts";
 import { type Context, emit, now, saveLazily, timestamp } from "./context.ts";
 import type { Entry } from "./entry.ts";
 import { finishRun, rootHolder } from "./exit.ts";
+import type { LateAttachment } from "./late-attachment.ts";
 import { mountVolumes, specMountsOf } from "./mount-sources.ts";
 import { removeLocked } from "./remove.ts";
 import { beginRun, writeVolatile } from "./run.ts";
+import { shareAttachment } from "./share-attachment.ts";
 import { specInput } from "./spec-input.ts";
 import { startFailure } from "./start-error.ts";
 
@@ -60,13 +62,31 @@ async function launch(context: Context, entry: Entry): Promise<void> {
   const { runtime } = context;
   await using undo = new AsyncDisposableStack();
   const created = await makeProcess(context, entry, undo);
-  await Promise.all([...takeClients(entry)].map((client) => client.connect(created.attach)));
+  await connectClients([...takeClients(entry)], created.attach);
   const { config, hostConfig } = entry.record;
   const [height = 0, width = 0] = (hostConfig.ConsoleSize ?? []) as readonly number[];
   if (config.Tty === true && height > 0 && width > 0) await runtime.resize(entry.id, undefined, { height, width });
   await runtime.start(entry.id);
   undo.move();
   ran(context, entry, created);
+}
+
+/**
+ * Whoever waited shares one attachment: the container's keeper accepts one connection at a time, so a second one could
+ * come after the first output of a quick process.
+ */
+async function connectClients(clients: readonly LateAttachment[], attach: () => Promise<Attachment>): Promise<void> {
+  if (clients.length < 2) {
+    for (const client of clients) await client.connect(attach);
+    return;
+  }
+  const shares = shareAttachment(await attach(), clients.length);
+  await Promise.all(
+    clients.map(async (client, index) => {
+      const share = shares[index];
+      if (share !== undefined) await client.connect(async () => share);
+    }),
+  );
 }
 
 /** The process exists and waits; `undo` knows how to take it all back. */
