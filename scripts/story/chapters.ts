@@ -15,7 +15,7 @@ const label = "strata.story";
 const image = "acme/my-final-image:1.0";
 const filters = encodeURIComponent(JSON.stringify({ label: [label] }));
 
-const historyRows = z.array(z.object({ CreatedBy: z.string(), Size: z.number() }));
+const historyRows = z.array(z.object({ CreatedBy: z.string(), Comment: z.string(), Size: z.number() }));
 const containerRows = z.array(
   z.object({
     Id: z.string(),
@@ -61,7 +61,10 @@ async function build(api: Api): Promise<void> {
   const rows = historyRows.parse(await api.call(`/images/${image}/history`));
   table(
     ["CREATED BY", "SIZE"],
-    rows.map(({ CreatedBy, Size }) => [CreatedBy.replace(/\s+/g, " ").slice(0, 90), bytes(Size)]),
+    rows.map(({ CreatedBy, Comment, Size }) => [
+      (CreatedBy || `(${Comment})`).replace(/\s+/g, " ").slice(0, 90),
+      bytes(Size),
+    ]),
   );
   say("  LABEL and CMD are metadata: no layer. The deleted cache still weighs in the layer that made it.");
 }
@@ -139,8 +142,9 @@ async function volume(api: Api): Promise<void> {
   await api.call(`/containers/${writer}/wait`, { method: "POST" });
   shell("docker rm story-writer");
   await api.call(`/containers/${writer}`, { method: "DELETE" });
-  shell("docker exec story-reader cat /data/file");
+  shell(`docker run -dit --name story-reader -v story-data:/data ${image} sh`);
   await run(api, "story-reader", mount);
+  shell("docker exec story-reader cat /data/file");
   say(`  ${(await api.exec("story-reader", ["cat", "/data/file"])).trim()}`);
   await sizes(api);
   say("  What is in a volume weighs in no container.");
