@@ -50,6 +50,7 @@ export async function copyStep(
     paths: request.paths,
     command: instruction.keyword,
     archives: instruction.keyword === "ADD",
+    owners: request.from !== undefined && request.owner === undefined,
   };
   const found = await pool.run<FindSources, FoundSources>(tasks.source, "findSourcesTask", find, { signal });
   if (found.sources.length > 1 && !request.destination.endsWith("/"))
@@ -150,6 +151,7 @@ async function makeLayer(build: Build, state: StageState, { request, found, root
     imageRoot: image?.path,
     destination: request.destination,
     owner: request.owner === undefined ? undefined : await findOwner(build, image?.path, request.owner),
+    keepOwners: request.from !== undefined,
     mode: request.mode,
   };
   const task = pool.stream<Copy, void>(tasks.copy, "copyTarTask", copy, { signal });

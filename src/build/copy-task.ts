@@ -24,6 +24,8 @@ export type Copy = {
   readonly destination: string;
   /** Undefined: root's, and an archive's own owners. */
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+  /** Without `owner`: what is copied keeps its own, as from another image. */
+  readonly keepOwners: boolean;
   /** `--chmod`; undefined keeps each entry's own. */
   readonly mode: number | undefined;
 };
@@ -58,9 +60,11 @@ class Copying {
     this.#copy = copy;
     this.#parts = parts;
     const mode = copy.mode === undefined ? {} : { mode: copy.mode };
-    this.#writer = new TreeWriter(parts.tar, capability, { ...this.#owner, ...mode });
+    const owner = copy.owner === undefined && copy.keepOwners ? {} : this.#owner;
+    this.#writer = new TreeWriter(parts.tar, capability, { ...owner, ...mode });
   }
 
+  /** Of directories that are made, and of what does not keep its own. */
   get #owner(): { readonly uid: number; readonly gid: number } {
     return this.#copy.owner ?? { uid: 0, gid: 0 };
   }

@@ -47,6 +47,8 @@ export type FindSources = {
   readonly command: string;
   /** ADD unpacks archives. */
   readonly archives: boolean;
+  /** Owners come along, so they count. */
+  readonly owners: boolean;
 };
 
 /** Throws invalid_argument, in Docker's words, for what is not there. */
@@ -56,7 +58,7 @@ export async function findSourcesTask(find: FindSources, { signal }: TaskContext
   for (const path of find.paths) sources.push(...(await sourcesOf(tree, path, find)));
   if (sources.length === 0)
     throw new EngineError("invalid_argument", `${find.command} failed: no source files were specified`);
-  const digests = sources.map((source) => digestOf(tree, source, signal));
+  const digests = sources.map((source) => digestOf(tree, source, { owners: find.owners, signal }));
   if (digests.length === 1) return { sources, digest: digests[0] ?? "" };
   return { sources, digest: `multi:${createHash("sha256").update(digests.join(",")).digest("hex")}` };
 }
@@ -159,13 +161,16 @@ export function* walk(
   }
 }
 
-function digestOf(tree: RootTree, source: Source, signal: AbortSignal): string {
+type Digesting = { readonly owners: boolean; readonly signal: AbortSignal };
+
+function digestOf(tree: RootTree, source: Source, { owners, signal }: Digesting): string {
   const hash = createHash("sha256");
   if (source.kind !== "directory") {
     const fd = openSource(tree, source);
     try {
       const stat = findStat(fd, "");
       hash.update(JSON.stringify(["file", source.base, (stat?.mode ?? 0) & 0o7777, stat?.size ?? 0]));
+      if (owners) hash.update(JSON.stringify([stat?.uid, stat?.gid]));
       hashContent(hash, fd);
     } finally {
       closeFd(fd);
@@ -175,6 +180,7 @@ function digestOf(tree: RootTree, source: Source, signal: AbortSignal): string {
   for (const entry of walk(tree, source.directory)) {
     signal.throwIfAborted();
     hashEntry(hash, tree, entry);
+    if (owners) hash.update(JSON.stringify([entry.stat.uid, entry.stat.gid]));
   }
   return `dir:${hash.digest("hex")}`;
 }
