@@ -18,7 +18,14 @@ const seed = Number(process.env.STRATA_SEED ?? Date.now() % 2 ** 31);
 const random = seededRandom(seed);
 const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(random() * from.length)];
 
-type World = { daemon: Daemon; readonly ledger: Ledger; readonly tar: string; readonly context: string; count: number };
+type World = {
+  daemon: Daemon;
+  readonly root: string;
+  readonly ledger: Ledger;
+  readonly tar: string;
+  readonly context: string;
+  count: number;
+};
 
 async function make(world: World, kind: Kind, name: string, args: readonly string[]): Promise<void> {
   world.ledger.begin(kind, name);
@@ -115,8 +122,16 @@ test(`${kills} kills at random lose nothing that was acknowledged and leak nothi
   );
   const tar = await busyboxTar(join(scratch.path, "busybox.tar"));
   const root = join(scratch.path, "strata");
-  const world: World = { daemon: await startStrata({ root }), ledger: new Ledger(), tar, context, count: 0 };
-  await make(world, "image", "busybox:latest", ["import", tar, "busybox:latest"]);
+  const world: World = { daemon: await startStrata({ root }), root, ledger: new Ledger(), tar, context, count: 0 };
+  try {
+    await ordeal(world, scratch.path);
+  } finally {
+    await world.daemon.kill();
+  }
+});
+
+async function ordeal(world: World, scratch: string): Promise<void> {
+  await make(world, "image", "busybox:latest", ["import", world.tar, "busybox:latest"]);
   for (let kill = 0; kill < kills; kill++) {
     const stop = new AbortController();
     const clients = [work(world, stop.signal), work(world, stop.signal), work(world, stop.signal)];
@@ -124,7 +139,7 @@ test(`${kills} kills at random lose nothing that was acknowledged and leak nothi
     stop.abort();
     await world.daemon.kill();
     await Promise.all(clients);
-    world.daemon = await startStrata({ root });
+    world.daemon = await startStrata({ root: world.root });
     await audit(world);
   }
   for (const name of world.ledger.present("image")) {
@@ -133,15 +148,17 @@ test(`${kills} kills at random lose nothing that was acknowledged and leak nothi
   }
   await clearAll(world);
   await world.daemon.stop();
-  assert.deepEqual(mountsBelow(scratch.path), [], "no mount is leaked");
-  world.daemon = await startStrata({ root });
+  assert.deepEqual(mountsBelow(scratch), [], "no mount is leaked");
+  world.daemon = await startStrata({ root: world.root });
   await sleep(1000);
   await world.daemon.stop();
   const driver = join(world.daemon.dataRoot, "overlay2");
-  const left = readdirSync(driver, { recursive: true }).filter((name) => !["staging", "trash", "empty"].includes(String(name)));
+  const left = readdirSync(driver, { recursive: true }).filter(
+    (name) => !["staging", "trash", "empty"].includes(String(name)),
+  );
   assert.deepEqual(left, [], "no layer directory is orphaned");
-  assert.deepEqual(processesBelow(scratch.path), [], "no process is left");
-});
+  assert.deepEqual(processesBelow(scratch), [], "no process is left");
+}
 
 /** Command lines of processes that name the scratch folder. */
 function processesBelow(path: string): string[] {
