@@ -8,7 +8,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { busyboxTar, type Daemon, scratchFolder, startStrata } from "./support/engine.ts";
+import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { type Kind, Ledger, listed } from "./support/ledger.ts";
 import { seededRandom } from "./support/random.ts";
 
@@ -126,7 +126,10 @@ test(`${kills} kills at random lose nothing that was acknowledged and leak nothi
   try {
     await ordeal(world, scratch.path);
   } finally {
+    // After a failure too, the machine gets back what the engine left.
     await world.daemon.kill();
+    for (const { pid } of processesBelow(scratch.path)) process.kill(pid, "SIGKILL");
+    await unmountBelow(scratch.path);
   }
 });
 
@@ -160,13 +163,13 @@ async function ordeal(world: World, scratch: string): Promise<void> {
   assert.deepEqual(processesBelow(scratch), [], "no process is left");
 }
 
-/** Command lines of processes that name the scratch folder. */
-function processesBelow(path: string): string[] {
-  const found: string[] = [];
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+/** Processes whose command line names the scratch folder. */
+function processesBelow(path: string): { readonly pid: number; readonly line: string }[] {
+  const found: { pid: number; line: string }[] = [];
+  for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
     try {
-      const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-      if (Number(pid) !== process.pid && line.includes(path)) found.push(line);
+      const line = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ");
+      if (Number(name) !== process.pid && line.includes(path)) found.push({ pid: Number(name), line });
     } catch {
       // ended meanwhile
     }
