@@ -51,8 +51,8 @@ export async function startExec(
     const request = { id: entry.id, execId, process, tty: tty || options.tty, stdin };
     const started = await context.runtime.exec(request, options.attached);
     context.execs.set({ ...exec, running: true, pid: started.pid });
-    watch(context, entry, { execId, exited: started.exited });
-    return started.attachment === undefined ? undefined : onlyAsked(started.attachment, exec);
+    const ended = watch(context, entry, { execId, exited: started.exited });
+    return started.attachment === undefined ? undefined : onlyAsked(started.attachment, { exec, ended });
   } catch (cause) {
     const failure = startFailure(cause);
     context.execs.end(execId, failure.exitCode === 128 ? 126 : failure.exitCode);
@@ -78,23 +78,27 @@ async function processOf(entry: Entry, run: Run, exec: Exec): Promise<Readonly<R
 
 type Session = { readonly execId: string; readonly exited: Promise<ExitStatus> };
 
-function watch(context: Context, entry: Entry, { execId, exited }: Session): void {
+/** Resolves when the exit code is recorded. */
+function watch(context: Context, entry: Entry, { execId, exited }: Session): Promise<void> {
   const end = (code: number): void => {
     context.execs.end(execId, code);
     emit(context, entry, "exec_die", { execID: execId, exitCode: String(code) });
   };
-  exited.then(
+  return exited.then(
     ({ code }) => end(code),
     () => (context.closing.aborted ? undefined : end(255)),
   );
 }
 
-/** What the client did not ask for does not reach it. */
-function onlyAsked(real: Attachment, exec: NewExec): Attachment {
+type Asked = { readonly exec: NewExec; readonly ended: Promise<void> };
+
+/** What the client did not ask for does not reach it. Output ends after the exit code is recorded: clients ask for it next. */
+function onlyAsked(real: Attachment, { exec, ended }: Asked): Attachment {
   const asked = { stdout: exec.attachStdout || exec.tty, stderr: exec.attachStderr };
   return {
     output: (async function* () {
       for await (const chunk of real.output) if (asked[chunk.stream]) yield chunk;
+      await ended;
       await real[Symbol.asyncDispose]();
     })(),
     write: real.write,
