@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { isError } from "../base/errors.ts";
 import {
   addBusybox,
   assertClean,
   createShell,
   type Engine,
+  logOf,
   makeFolder,
   openEngine,
   requestOf,
   runShell,
-} from "./scratch-engine.ts";
+} from "../../test/support/scratch-engine.ts";
+import { isError } from "../base/errors.ts";
 
 let folder: Awaited<ReturnType<typeof makeFolder>>;
 let engine: Engine;
@@ -105,17 +106,22 @@ test("--rm: a start that fails removes the container too", async () => {
   assert.equal((await gone).exitCode, 127);
 });
 
+/** Starts a container and waits until it says that it is ready for signals. */
+async function startReady(id: string): Promise<void> {
+  await engine.containers.start(id);
+  while ((await logOf(engine, id)).stdout !== "ready\n") await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 test("stop sends the stop signal, then kills; a second stop says that nothing ran", async () => {
-  const polite = await createShell(engine, "trap 'exit 9' USR1; while :; do sleep 0.05; done", {
+  const polite = await createShell(engine, "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done", {
     config: { StopSignal: "USR1" },
   });
-  await engine.containers.start(polite);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await startReady(polite);
   assert.equal(await engine.containers.stop(polite, { timeout: 10 }), true);
   assert.equal(engine.containers.get(polite).state.exitCode, 9);
   assert.equal(await engine.containers.stop(polite, {}), false);
-  const stubborn = await createShell(engine, "trap '' TERM; while :; do sleep 0.05; done");
-  await engine.containers.start(stubborn);
+  const stubborn = await createShell(engine, "trap '' TERM; echo ready; while :; do sleep 0.05; done");
+  await startReady(stubborn);
   await engine.containers.stop(stubborn, { timeout: 0 });
   assert.equal(engine.containers.get(stubborn).state.exitCode, 137);
 });

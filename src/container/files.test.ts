@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { isError } from "../base/errors.ts";
 import {
   addBusybox,
   assertClean,
@@ -14,7 +13,8 @@ import {
   makeFolder,
   openEngine,
   runShell,
-} from "./scratch-engine.ts";
+} from "../../test/support/scratch-engine.ts";
+import { isError } from "../base/errors.ts";
 
 let folder: Awaited<ReturnType<typeof makeFolder>>;
 let engine: Engine;

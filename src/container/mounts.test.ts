@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { HostConfig } from "./container.ts";
 import {
   addBusybox,
   assertClean,
@@ -12,7 +11,8 @@ import {
   openEngine,
   requestOf,
   runShell,
-} from "./scratch-engine.ts";
+} from "../../test/support/scratch-engine.ts";
+import type { HostConfig } from "./container.ts";
 
 let folder: Awaited<ReturnType<typeof makeFolder>>;
 let engine: Engine;

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addBusybox, assertClean, createShell, type Engine, logOf, makeFolder, openEngine } from "./scratch-engine.ts";
+import {
+  addBusybox,
+  assertClean,
+  createShell,
+  type Engine,
+  logOf,
+  makeFolder,
+  openEngine,
+} from "../../test/support/scratch-engine.ts";
 
 /** Runs each life of an engine over one folder, one after another. */
 async function lives(...steps: readonly ((engine: Engine) => Promise<void>)[]): Promise<void> {

@@ -5,6 +5,7 @@
  */
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { isError } from "../base/errors.ts";
 import { unmountAll } from "../host/mount.ts";
 import { type Context, now, saveLazily, timestamp } from "./context.ts";
 import { Entry } from "./entry.ts";
@@ -74,10 +75,16 @@ function settle(context: Context, entry: Entry): void {
   if (startsAtBoot(hostConfig.RestartPolicy, { started, exitCode, stoppedByUser }))
     context.background.start(`start container ${entry.id} again`, startContainer(context, entry));
   else if (hostConfig.AutoRemove === true)
-    context.background.start(
-      `remove container ${entry.id}`,
-      removeContainer(context, entry, { force: false, volumes: true }),
-    );
+    context.background.start(`remove container ${entry.id}`, removeIfThere(context, entry));
+}
+
+/** Its own end may be taking it away at this moment. */
+async function removeIfThere(context: Context, entry: Entry): Promise<void> {
+  try {
+    await removeContainer(context, entry, { force: false, volumes: true });
+  } catch (error) {
+    if (!isError(error, "not_found") && entry.phase.kind !== "removing") throw error;
+  }
 }
 
 async function sweep(context: Context, bundles: ReadonlySet<string>): Promise<void> {

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { Attachment } from "../runtime/runtime.ts";
-import type { NewExec } from "./container.ts";
 import {
   addBusybox,
   assertClean,
@@ -11,7 +9,9 @@ import {
   makeFolder,
   openEngine,
   runShell,
-} from "./scratch-engine.ts";
+} from "../../test/support/scratch-engine.ts";
+import type { Attachment } from "../runtime/runtime.ts";
+import type { NewExec } from "./container.ts";
 
 let folder: Awaited<ReturnType<typeof makeFolder>>;
 let engine: Engine;
