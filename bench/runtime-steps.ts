@@ -2,7 +2,9 @@
  * How long each step of a container takes at the runtime, without storage or API: run by hand as root,
  * `node bench/runtime-steps.ts [rounds]`. Prints medians; only ratios within one run mean anything.
  */
-
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { runProgram } from "../src/host/program.ts";
 import { buildProcess } from "../src/runtime/process-spec.ts";
 import { collect, RuntimeFixture } from "../src/runtime/runtime.fixture.ts";
 import { buildSpec } from "../src/runtime/spec.ts";
@@ -34,6 +36,7 @@ for (let round = 0; round < rounds; round++) {
     await timed("exit", () => Promise.all([exited, output]));
   });
   await timed("remove", () => runtime.remove(id));
+  await timed("bare runc run", () => bareRun(id));
 }
 
 const container = await fixture.create(["sleep", "1000"]);
@@ -44,6 +47,16 @@ for (let round = 0; round < rounds; round++) {
   const session = await timed("exec, attached", () => runtime.exec(request, true));
   await timed("exec's exit", () => session.exited);
   await session.attachment?.[Symbol.asyncDispose]();
+}
+
+/** The floor: the same spec by the OCI runtime alone, which creates, starts, waits and deletes. */
+async function bareRun(id: string): Promise<void> {
+  const bundle = join(fixture.directory, "bare");
+  await mkdir(bundle, { recursive: true });
+  await writeFile(join(bundle, "config.json"), JSON.stringify(await buildSpec(fixture.input(id, ["true"]))));
+  const args = ["--root", join(fixture.directory, "bare-state"), "run", "--bundle", bundle, id];
+  const { code, stderr } = await runProgram("runc", args, { deadline: 10_000 });
+  if (code !== 0) throw new Error(stderr);
 }
 
 for (const [step, values] of times) {

@@ -183,8 +183,17 @@ class Poller {
 
 let poller: Poller | undefined;
 
+function running(): Poller {
+  if (poller === undefined || poller.isStopped) poller = new Poller();
+  return poller;
+}
+
+/** Starts the thread for a socket that will soon come. */
+export function preparePoller(): void {
+  running();
+}
+
 /** Hands a connected socket over to the thread, which owns the descriptor from now on. */
 export function pollSocket(fd: number, events: SocketEvents, limit?: number): PolledSocket {
-  if (poller === undefined || poller.isStopped) poller = new Poller();
-  return poller.add(fd, events, limit);
+  return running().add(fd, events, limit);
 }

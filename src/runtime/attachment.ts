@@ -7,6 +7,7 @@
  */
 import { EngineError } from "../base/errors.ts";
 import { connectSeqpacket, type SeqpacketConnection } from "../host/seqpacket.ts";
+import { preparePoller } from "../host/seqpacket-poller.ts";
 import type { Attachment, OutputChunk } from "./runtime.ts";
 
 /** conmon's names of the pipes (STDOUT_PIPE, STDERR_PIPE). */
@@ -16,6 +17,12 @@ const streams: ReadonlyMap<number, OutputChunk["stream"]> = new Map([
 ]);
 
 const maxQueued = 1024 * 1024;
+
+/**
+ * Call it when an attach is to be expected: what reads attached sockets takes 40 ms to start after a minute of rest, and
+ * may do so while the container is being made.
+ */
+export const prepareAttachments: () => void = preparePoller;
 
 /** Connects; throws not_found when conmon is gone. Output from now on is delivered. */
 export async function openAttachment(path: string, stallMs: number): Promise<Attachment> {

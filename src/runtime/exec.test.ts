@@ -122,10 +122,14 @@ describe("exec", { skip: skipReason ?? false, timeout: 60_000 }, () => {
     const other = await fixture.create(["sleep", "1000"]);
     await fixture.runtime.start(other.id);
     const session = await fixture.runtime.exec({ ...(await options(["sleep", "1000"])), id: other.id }, true);
-    assert.match(readFileSync(`/proc/${session.pid}/cmdline`, "utf8"), /sleep/);
+    assert.ok(session.attachment !== undefined);
+    await using _attachment = session.attachment;
+    // The runtime answers just before its process becomes the command.
+    const commandLine = (): string => readFileSync(`/proc/${session.pid}/cmdline`, "utf8");
+    for (let look = 0; look < 500 && !commandLine().startsWith("sleep"); look++) await sleep(10);
+    assert.match(commandLine(), /^sleep/);
     await fixture.runtime.kill(other.id, 9);
     assert.equal((await session.exited).code, 137);
-    await session.attachment?.[Symbol.asyncDispose]();
     await fixture.runtime.remove(other.id);
   });
 

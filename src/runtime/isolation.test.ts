@@ -150,8 +150,13 @@ describe("what a container may and sees", { skip: skipReason ?? false, timeout: 
   });
 
   test("limits of the process that are asked for are set; a score that is not allowed is refused", async () => {
-    const ulimits = [{ name: "nofile", soft: 100, hard: 200 }];
-    assert.match(await shell("cat /proc/self/limits", { ulimits }), /Max open files\s+100\s+200/);
+    const ulimits = [
+      { name: "nofile", soft: 100, hard: 200 },
+      { name: "cpu", soft: -1, hard: -1 },
+    ];
+    const limits = await shell("cat /proc/self/limits", { ulimits });
+    assert.match(limits, /Max open files\s+100\s+200/);
+    assert.match(limits, /Max cpu time\s+unlimited\s+unlimited/);
     assert.equal(await shell("cat /proc/self/oom_score_adj", { oomScoreAdj: 300 }), "300");
     if (!heldCapabilities().includes("CAP_SYS_RESOURCE"))
       await assert.rejects(shell("true", { oomScoreAdj: -500 }), (error) => isError(error, "unsupported"));

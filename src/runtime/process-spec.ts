@@ -50,8 +50,11 @@ function rlimit(limit: { readonly name: string; readonly soft: number; readonly 
   return { type: `RLIMIT_${limit.name.toUpperCase()}`, soft: unlimited(limit.soft), hard: unlimited(limit.hard) };
 }
 
-/** -1 is RLIM_INFINITY; the largest number that JSON carries exactly is as good as it. */
-const unlimited = (value: number): number => (value < 0 ? Number.MAX_SAFE_INTEGER : value);
+/** Node has it; TypeScript's library does not tell yet. */
+const { rawJSON } = JSON as typeof JSON & { readonly rawJSON: (text: string) => object };
+
+/** -1 is RLIM_INFINITY, 64 bits that a number of ours cannot carry. */
+const unlimited = (value: number): unknown => (value < 0 ? rawJSON("18446744073709551615") : value);
 
 function permittedScore(score: number): number {
   if (score < -1000 || score > 1000)

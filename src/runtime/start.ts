@@ -4,7 +4,7 @@
  * is not there (another runtime, another state) the runtime is called, and its words are the answer.
  */
 import { constants } from "node:fs";
-import { type FileHandle, open, unlink } from "node:fs/promises";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
@@ -29,7 +29,8 @@ export async function startContainer(context: RuntimeContext, id: string): Promi
   try {
     await takeByte(context, fifo, id);
     // The runtime takes a container with a fifo for created, one without for running.
-    await unlink(path);
+    // One that has ended already may have been removed meanwhile.
+    await rm(path, { force: true });
   } finally {
     await fifo.close();
   }
