@@ -82,6 +82,7 @@ class Copying {
     const target = await this.#makeDirectory(this.#destination());
     for (const { directory, name, path, stat } of walk(this.#parts.source, source.directory)) {
       this.#parts.signal.throwIfAborted();
+      refuseWhiteout(path);
       const fd = this.#parts.source.find(directory)?.fd;
       if (fd !== undefined) await this.#writer.add({ fd, name }, stat, joinPath(target, path));
     }
@@ -91,6 +92,7 @@ class Copying {
     const found = this.#destination();
     const into = this.#copy.destination.endsWith("/") || found.kind === "directory" || this.#copy.sources.length > 1;
     const path = into ? joinPath(await this.#makeDirectory(found), source.base) : await this.#fileTarget(found);
+    refuseWhiteout(path);
     const fd = this.#parts.source.find(source.directory)?.fd;
     const stat = fd === undefined ? undefined : findStat(fd, source.name);
     if (fd === undefined || stat === undefined)
@@ -116,11 +118,7 @@ class Copying {
   async #unpack(entry: TarEntry, reader: TarReader, target: ByteString): Promise<void> {
     const path = entryPath(entry.path);
     if (path === "") return;
-    if (path.split("/").some((name) => name.startsWith(".wh.")))
-      throw new EngineError(
-        "invalid_argument",
-        `${byteText(path)}: a name that begins with .wh. cannot be in an image`,
-      );
+    refuseWhiteout(path);
     const link = entry.type === "link" ? joinPath(target, entryPath(entry.link)) : entry.link;
     const { type, mode, uid, gid, size, major, minor, xattrs } = entry;
     const mtime = Number(entry.mtime / 1_000_000_000n);
@@ -168,6 +166,7 @@ class Copying {
     let path = parent;
     for (const name of names) {
       path = joinPath(path, name);
+      refuseWhiteout(name);
       if (this.#made.has(path)) continue;
       this.#made.add(path);
       const mtime = Math.floor(Date.now() / 1000);
@@ -179,4 +178,10 @@ class Copying {
   #noDirectory(): EngineError {
     return new EngineError("invalid_argument", `failed to copy files: ${this.#copy.destination}: not a directory`);
   }
+}
+
+/** In a layer's tar such a name would remove a file instead of being one. */
+function refuseWhiteout(path: ByteString): void {
+  if (/(^|\/)\.wh\./.test(path))
+    throw new EngineError("invalid_argument", `${byteText(path)}: a name that begins with .wh. cannot be in an image`);
 }

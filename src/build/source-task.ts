@@ -138,7 +138,7 @@ export type Walked = {
   readonly stat: FileStat;
 };
 
-/** Everything below a real directory, parents first, sorted. Names that mean something in a layer are refused. */
+/** Everything below a real directory, parents first, sorted. */
 export function* walk(
   tree: RootTree,
   directory: ByteString,
@@ -147,11 +147,6 @@ export function* walk(
   const opened = tree.find(directory);
   const names = opened === undefined ? [] : readDirectory(opened.fd).map(bytesOf).sort();
   for (const name of names) {
-    if (name.startsWith(".wh."))
-      throw new EngineError(
-        "invalid_argument",
-        `${byteText(name)}: a name that begins with .wh. cannot be in an image`,
-      );
     const fd = tree.find(directory)?.fd;
     const stat = fd === undefined ? undefined : findStat(fd, name);
     if (stat === undefined) continue;
