@@ -101,7 +101,7 @@ export class RuntimeFixture implements AsyncDisposable {
 
   /** Removes what is left, and asserts that nothing stays: no process, cgroup, file. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const id of this.#ids) await this.runtime.remove(id);
+    for (const id of new Set([...this.#ids, ...(await this.runtime.list())])) await this.runtime.remove(id);
     assert.deepEqual(await this.runtime.list(), []);
     await this.runtime[Symbol.asyncDispose]();
     for (const name of ["containers", "exits", "state"])
