@@ -4,9 +4,9 @@
  */
 import { EngineError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
+import type { LogLine } from "../container/container.ts";
 import { jsonWords } from "../image/change-words.ts";
 import type { PendingLayer } from "../layer/store.ts";
-import type { Attachment } from "../runtime/runtime.ts";
 import { BuildStepError } from "./builder.ts";
 import type { Instruction } from "./parse-dockerfile.ts";
 import { type Build, say, shortId } from "./parts.ts";
@@ -94,7 +94,7 @@ async function runContainer(build: Build, id: string, { words }: RunCommand): Pr
     await containers.start(id);
     // The abort may have come before there was anything to kill.
     if (signal.aborted) stop();
-    const [{ exitCode, error }] = await Promise.all([exited, tellOutput(build, attachment)]);
+    const [{ exitCode, error }] = await Promise.all([exited, tellOutput(build, attachment.output)]);
     signal.throwIfAborted();
     if (error !== undefined && error !== "") throw new EngineError("internal", error);
     if (exitCode !== 0)
@@ -108,9 +108,9 @@ async function runContainer(build: Build, id: string, { words }: RunCommand): Pr
 }
 
 /** What the command says on stderr is shown in red, as the classic builder does. */
-async function tellOutput(build: Build, attachment: Attachment): Promise<void> {
+async function tellOutput(build: Build, output: AsyncIterable<LogLine>): Promise<void> {
   const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
-  for await (const { stream, data } of attachment.output) {
+  for await (const { stream, data } of output) {
     const text = decoders[stream].decode(data, { stream: true });
     if (text !== "") build.tell({ stream: stream === "stderr" ? `\x1b[91m${text}\x1b[0m` : text });
   }
