@@ -7,7 +7,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { z } from "zod";
+import * as v from "valibot";
 import type { Api } from "./api.ts";
 import { bytes, say, shell, table, title } from "./print.ts";
 
@@ -15,18 +15,18 @@ const label = "strata.story";
 const image = "acme/my-final-image:1.0";
 const filters = encodeURIComponent(JSON.stringify({ label: [label] }));
 
-const historyRows = z.array(z.object({ CreatedBy: z.string(), Comment: z.string(), Size: z.number() }));
-const containerRows = z.array(
-  z.object({
-    Id: z.string(),
-    Names: z.array(z.string()),
-    Image: z.string(),
-    SizeRw: z.number().optional(),
-    SizeRootFs: z.number().optional(),
-    State: z.string(),
+const historyRows = v.array(v.object({ CreatedBy: v.string(), Comment: v.string(), Size: v.number() }));
+const containerRows = v.array(
+  v.object({
+    Id: v.string(),
+    Names: v.array(v.string()),
+    Image: v.string(),
+    SizeRw: v.optional(v.number()),
+    SizeRootFs: v.optional(v.number()),
+    State: v.string(),
   }),
 );
-const changeRows = z.array(z.object({ Path: z.string(), Kind: z.number() })).nullable();
+const changeRows = v.nullable(v.array(v.object({ Path: v.string(), Kind: v.number() })));
 
 const dockerfile = `FROM busybox:latest
 LABEL org.opencontainers.image.authors="org@example.com"
@@ -39,7 +39,7 @@ CMD ["cat", "/app/app.py"]
 
 /** Containers and volumes of an earlier story go; what a user made is not touched. */
 export async function removeStory(api: Api): Promise<readonly string[]> {
-  const rows = containerRows.parse(await api.call(`/containers/json?all=1&filters=${filters}`));
+  const rows = v.parse(containerRows, await api.call(`/containers/json?all=1&filters=${filters}`));
   await Promise.all(rows.map(({ Id }) => api.call(`/containers/${Id}?force=1&v=1`, { method: "DELETE" })));
   return rows.map(({ Names }) => (Names[0] ?? "").slice(1));
 }
@@ -58,7 +58,7 @@ async function build(api: Api): Promise<void> {
     rmSync(folder, { recursive: true, force: true });
   }
   shell(`docker history ${image}`);
-  const rows = historyRows.parse(await api.call(`/images/${image}/history`));
+  const rows = v.parse(historyRows, await api.call(`/images/${image}/history`));
   table(
     ["CREATED BY", "SIZE"],
     rows.map(({ CreatedBy, Comment, Size }) => [
@@ -79,16 +79,15 @@ async function run(api: Api, name: string, extra: object = {}): Promise<string> 
     HostConfig: { NetworkMode: "host" },
     ...extra,
   };
-  const made = z
-    .object({ Id: z.string() })
-    .parse(await api.call(`/containers/create?name=${name}`, { method: "POST", body }));
+  const answer = await api.call(`/containers/create?name=${name}`, { method: "POST", body });
+  const made = v.parse(v.object({ Id: v.string() }), answer);
   await api.call(`/containers/${made.Id}/start`, { method: "POST" });
   return made.Id;
 }
 
 async function sizes(api: Api): Promise<void> {
   shell("docker ps -s");
-  const rows = containerRows.parse(await api.call(`/containers/json?size=1&filters=${filters}`));
+  const rows = v.parse(containerRows, await api.call(`/containers/json?size=1&filters=${filters}`));
   const cells = rows.map((row) => [
     row.Id.slice(0, 12),
     row.Image,
@@ -125,7 +124,7 @@ async function copyOnWrite(api: Api): Promise<void> {
     ],
   );
   shell("docker diff story-c2");
-  const changes = changeRows.parse(await api.call("/containers/story-c2/changes")) ?? [];
+  const changes = v.parse(changeRows, await api.call("/containers/story-c2/changes")) ?? [];
   for (const { Path, Kind } of changes) say(`  ${"CAD"[Kind] ?? "?"} ${Path}`);
 }
 
@@ -152,14 +151,15 @@ async function volume(api: Api): Promise<void> {
 
 async function engineItself(api: Api): Promise<void> {
   title("5. What the engine says of itself");
-  const info = z
-    .object({
-      Driver: z.string(),
-      DockerRootDir: z.string(),
-      DriverStatus: z.array(z.tuple([z.string(), z.string()])),
-      Plugins: z.object({ Volume: z.array(z.string()) }),
-    })
-    .parse(await api.call("/info"));
+  const info = v.parse(
+    v.object({
+      Driver: v.string(),
+      DockerRootDir: v.string(),
+      DriverStatus: v.array(v.tuple([v.string(), v.string()])),
+      Plugins: v.object({ Volume: v.array(v.string()) }),
+    }),
+    await api.call("/info"),
+  );
   table(
     ["", ""],
     [

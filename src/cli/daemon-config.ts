@@ -3,29 +3,31 @@
  * `/etc/strata/daemon.json` unless another is named; only one that was named must exist.
  */
 import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import * as v from "valibot";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
+import { anyMap, decodeShape, textList } from "../base/shape.ts";
 
 export const defaultConfigFile = "/etc/strata/daemon.json";
 
 const levels = ["debug", "info", "warn", "error", "fatal"] as const;
-const texts = z.array(z.string());
+const text = v.optional(v.string());
+const texts = v.optional(textList);
 
 /** Keys of daemon.json; also the shape of the flags once they carry the file's names. */
-const settings = z.strictObject({
-  "data-root": z.string().optional(),
-  "exec-root": z.string().optional(),
-  hosts: texts.optional(),
-  pidfile: z.string().optional(),
-  "storage-driver": z.string().optional(),
-  "storage-opts": texts.optional(),
-  debug: z.boolean().optional(),
-  "log-level": z.enum(levels).optional(),
-  labels: texts.optional(),
-  "insecure-registries": texts.optional(),
+const settings = v.strictObject({
+  "data-root": text,
+  "exec-root": text,
+  hosts: texts,
+  pidfile: text,
+  "storage-driver": text,
+  "storage-opts": texts,
+  debug: v.optional(v.boolean()),
+  "log-level": v.optional(v.picklist(levels)),
+  labels: texts,
+  "insecure-registries": texts,
 });
 
-export type Settings = z.infer<typeof settings>;
+export type Settings = v.InferOutput<typeof settings>;
 type Key = keyof Settings;
 
 /** Flag (as commander names it) -> key of daemon.json. */
@@ -74,17 +76,17 @@ async function readConfigFile(path: string, mustExist: boolean): Promise<Setting
 }
 
 function check(value: unknown, where: string): Settings {
-  const result = settings.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const unknown = issue?.code === "unrecognized_keys" ? issue.keys : [];
+  const decoded = decodeShape(v.pipe(anyMap, settings), value);
+  if (decoded.ok) return decoded.value;
+  const { path, problem } = decoded;
+  const unknown = decoded.unknownKey
+    ? Object.keys(value ?? {}).filter((key) => !Object.hasOwn(settings.entries, key))
+    : [];
   if (unknown.length > 0)
     throw invalid(
       `unable to configure the daemon with file ${where}: the following directives don't match any configuration option: ${unknown.join(", ")}`,
     );
-  throw invalid(
-    `unable to configure the daemon with ${where}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`,
-  );
+  throw invalid(`unable to configure the daemon with ${where}: ${path}: ${problem}`);
 }
 
 /** dockerd's rule: a key stands in one place, lists too. */

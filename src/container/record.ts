@@ -2,10 +2,11 @@
  * A container as rows: the record (fixed at create, but for name and limits) and the state that must outlive the boot.
  * What dies with the boot (pid, paused) is in `volatile-state.ts`.
  */
-import { z } from "zod";
+import * as v from "valibot";
 import { parseImageId } from "../base/digest.ts";
 import { EngineError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
+import { objectMap } from "../base/shape.ts";
 import type { Row, Schema, Statement } from "../metadata/database.ts";
 import type { Container, ContainerStatus, HostConfig, MountPoint } from "./container.ts";
 
@@ -51,56 +52,56 @@ export const containerSchema: Schema = {
 };
 
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
-const text = z.string();
-const optionalText = text.optional().transform((value) => value);
+const text = v.string();
+const optionalText = v.optional(text);
 
-const mountShape = z.object({
-  type: z.enum(["volume", "bind", "tmpfs"]),
+const mountShape = v.object({
+  type: v.picklist(["volume", "bind", "tmpfs"]),
   name: optionalText,
   source: text,
   destination: text,
   driver: optionalText,
   mode: text,
-  readWrite: z.boolean(),
+  readWrite: v.boolean(),
   propagation: text,
-  copyUp: z.boolean(),
+  copyUp: v.boolean(),
   subpath: optionalText,
-  anonymous: z.boolean(),
-  nonRecursive: z.boolean(),
-  readOnlyMode: z.enum(["recursive", "non-recursive", "force-recursive"]),
+  anonymous: v.boolean(),
+  nonRecursive: v.boolean(),
+  readOnlyMode: v.picklist(["recursive", "non-recursive", "force-recursive"]),
   tmpfsOptions: optionalText,
 });
 
-const recordShape = z.object({
-  id: text.regex(/^[0-9a-f]{64}$/),
+const recordShape = v.object({
+  id: v.pipe(text, v.regex(/^[0-9a-f]{64}$/)),
   name: text,
   created: text,
-  imageId: text.optional(),
+  imageId: v.optional(text),
   image: text,
   path: text,
-  args: z.array(text),
-  config: z.custom<RunConfig>(isObject),
-  hostConfig: z.custom<HostConfig>(isObject),
-  mounts: z.array(mountShape),
-  networks: z.record(z.string(), z.record(z.string(), z.unknown())),
+  args: v.array(text),
+  config: v.custom<RunConfig>(isObject),
+  hostConfig: v.custom<HostConfig>(isObject),
+  mounts: v.array(mountShape),
+  networks: objectMap,
   logPath: text,
   hostnamePath: text,
   hostsPath: text,
   resolvConfPath: text,
 });
 
-const stateShape = z.object({
-  status: z.enum(["created", "running", "exited", "dead"]),
-  exitCode: z.number(),
+const stateShape = v.object({
+  status: v.picklist(["created", "running", "exited", "dead"]),
+  exitCode: v.number(),
   error: text,
-  oomKilled: z.boolean(),
+  oomKilled: v.boolean(),
   startedAt: text,
   finishedAt: text,
-  restartCount: z.number(),
-  stoppedByUser: z.boolean(),
+  restartCount: v.number(),
+  stoppedByUser: v.boolean(),
 });
 
-type StoredMount = z.infer<typeof mountShape>;
+type StoredMount = v.InferOutput<typeof mountShape>;
 
 function decodeMount(mount: StoredMount): MountPoint {
   const { name, driver, subpath, tmpfsOptions } = mount;
@@ -110,10 +111,10 @@ function decodeMount(mount: StoredMount): MountPoint {
 /** Throws data_loss for a row that this engine did not write so. */
 export function decodeRow(row: Row): { readonly record: ContainerRecord; readonly state: SavedState } {
   try {
-    const stored = recordShape.parse(JSON.parse(String(row.record)));
+    const stored = v.parse(recordShape, JSON.parse(String(row.record)));
     const imageId = stored.imageId === undefined ? undefined : parseImageId(stored.imageId);
     const record = { ...stored, name: String(row.name), imageId, mounts: stored.mounts.map(decodeMount) };
-    return { record, state: stateShape.parse(JSON.parse(String(row.state))) };
+    return { record, state: v.parse(stateShape, JSON.parse(String(row.state))) };
   } catch (cause) {
     throw new EngineError("data_loss", `the record of container ${String(row.id)} cannot be read`, { cause });
   }

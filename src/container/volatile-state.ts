@@ -5,19 +5,19 @@
  */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as v from "valibot";
 import { systemCode } from "../base/errors.ts";
 import { Mutex } from "./mutex.ts";
 
-const shape = z.object({
-  bootId: z.string(),
-  startedAt: z.string(),
-  paused: z.boolean(),
-  restartCount: z.number(),
-  stoppedByUser: z.boolean(),
+const shape = v.object({
+  bootId: v.string(),
+  startedAt: v.string(),
+  paused: v.boolean(),
+  restartCount: v.number(),
+  stoppedByUser: v.boolean(),
 });
 
-export type VolatileState = Omit<z.infer<typeof shape>, "bootId">;
+export type VolatileState = Omit<v.InferOutput<typeof shape>, "bootId">;
 
 export class VolatileStates {
   readonly #directory: string;
@@ -45,8 +45,8 @@ export class VolatileStates {
   /** Undefined when there is none of this boot. */
   async read(id: string): Promise<VolatileState | undefined> {
     try {
-      const state = shape.safeParse(JSON.parse(await readFile(this.#path(id), "utf8")));
-      return state.success && state.data.bootId === this.#bootId ? state.data : undefined;
+      const state = v.safeParse(shape, JSON.parse(await readFile(this.#path(id), "utf8")));
+      return state.success && state.output.bootId === this.#bootId ? state.output : undefined;
     } catch (error) {
       if (error instanceof SyntaxError || systemCode(error) === "ENOENT") return undefined;
       throw error;

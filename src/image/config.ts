@@ -2,7 +2,7 @@
  * Reads an image config document, which a stranger may have written. Members that mean nothing here are allowed and
  * ignored; `null` is the same as absent, as it is for Docker. The text itself is what gets stored: its digest is the id.
  */
-import { z } from "zod";
+import * as v from "valibot";
 import {
   type ChainId,
   chainIdsOf,
@@ -14,6 +14,7 @@ import {
 } from "../base/digest.ts";
 import { EngineError } from "../base/errors.ts";
 import type { ImageConfig } from "../base/oci.ts";
+import { decodeShape, looseObject, objectMap, textMap } from "../base/shape.ts";
 
 export type ParsedConfig = {
   readonly config: ImageConfig;
@@ -25,57 +26,60 @@ export type ParsedConfig = {
 /** Docker's own limit for the layers of an image (127 minus writable and init layer). */
 const maxLayers = 125;
 
-const strings = z.array(z.string());
-const set = z.record(z.string(), z.looseObject({}));
+const text = v.optional(v.string());
+const number = v.optional(v.number());
+const list = v.array(v.string());
+const strings = v.optional(list);
+const set = v.optional(objectMap);
 
-const runConfig = z.looseObject({
-  Hostname: z.string().optional(),
-  Domainname: z.string().optional(),
-  User: z.string().optional(),
-  ExposedPorts: set.optional(),
-  Env: strings.optional(),
-  Cmd: strings.optional(),
-  Healthcheck: z
-    .looseObject({
-      Test: strings.optional(),
-      Interval: z.number().optional(),
-      Timeout: z.number().optional(),
-      StartPeriod: z.number().optional(),
-      StartInterval: z.number().optional(),
-      Retries: z.number().optional(),
-    })
-    .optional(),
-  Image: z.string().optional(),
-  Volumes: set.optional(),
-  WorkingDir: z.string().optional(),
-  Entrypoint: strings.optional(),
-  OnBuild: strings.optional(),
-  Labels: z.record(z.string(), z.string()).optional(),
-  StopSignal: z.string().optional(),
-  StopTimeout: z.number().optional(),
-  Shell: strings.optional(),
+const runConfig = looseObject({
+  Hostname: text,
+  Domainname: text,
+  User: text,
+  ExposedPorts: set,
+  Env: strings,
+  Cmd: strings,
+  Healthcheck: v.optional(
+    looseObject({
+      Test: strings,
+      Interval: number,
+      Timeout: number,
+      StartPeriod: number,
+      StartInterval: number,
+      Retries: number,
+    }),
+  ),
+  Image: text,
+  Volumes: set,
+  WorkingDir: text,
+  Entrypoint: strings,
+  OnBuild: strings,
+  Labels: v.optional(textMap),
+  StopSignal: text,
+  StopTimeout: number,
+  Shell: strings,
 });
 
-const history = z.looseObject({
-  created: z.string().optional(),
-  created_by: z.string().optional(),
-  author: z.string().optional(),
-  comment: z.string().optional(),
-  empty_layer: z.boolean().optional(),
+const history = looseObject({
+  created: text,
+  created_by: text,
+  author: text,
+  comment: text,
+  empty_layer: v.optional(v.boolean()),
 });
 
-const imageConfig = z.looseObject({
-  architecture: z.string().default(""),
-  os: z.string().default("linux"),
-  variant: z.string().optional(),
-  created: z.string().optional(),
-  author: z.string().optional(),
-  comment: z.string().optional(),
-  config: runConfig.optional(),
-  container_config: runConfig.optional(),
-  docker_version: z.string().optional(),
-  rootfs: z.looseObject({ type: z.literal("layers"), diff_ids: strings.default([]) }),
-  history: z.array(history).optional(),
+const imageConfig = looseObject({
+  architecture: v.optional(v.string(), ""),
+  os: v.optional(v.string(), "linux"),
+  variant: text,
+  created: text,
+  author: text,
+  comment: text,
+  config: v.optional(runConfig),
+  container_config: v.optional(runConfig),
+  docker_version: text,
+  rootfs: looseObject({ type: v.literal("layers"), diff_ids: v.optional(list, []) }),
+  history: v.optional(v.array(history)),
 });
 
 /** Throws invalid_argument for what is no image config. */
@@ -83,15 +87,12 @@ export function parseImageConfig(text: string): ParsedConfig {
   const document = withoutNulls(text);
   if (typeof document !== "object" || document === null || !("rootfs" in document))
     throw invalid("invalid image JSON, no RootFS key");
-  const parsed = imageConfig.safeParse(document);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw invalid(`invalid image JSON: ${issue?.path.join(".")}: ${issue?.message}`);
-  }
-  const diffIds = parsed.data.rootfs.diff_ids.map(parseDiffId);
+  const parsed = decodeShape(imageConfig, document);
+  if (!parsed.ok) throw invalid(`invalid image JSON: ${parsed.path}: ${parsed.problem}`);
+  const diffIds = parsed.value.rootfs.diff_ids.map(parseDiffId);
   if (diffIds.length > maxLayers) throw invalid(`max depth exceeded: an image has at most ${maxLayers} layers`);
   // The schema proves the shape; what it cannot say is that optional members are absent rather than undefined.
-  return { config: parsed.data as ImageConfig, diffIds, chain: chainIdsOf(diffIds) };
+  return { config: parsed.value as ImageConfig, diffIds, chain: chainIdsOf(diffIds) };
 }
 
 /** The image ID of a config text. */

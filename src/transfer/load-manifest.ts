@@ -2,10 +2,11 @@
  * What an archive says it holds: `manifest.json` of `docker save` (any age since 1.10), or without it the `index.json`
  * of an OCI layout. Both become the same list; digests named by an OCI index are verified here.
  */
-import { z } from "zod";
+import * as v from "valibot";
 import { type Digest, digestOf, hexOf, parseDigest } from "../base/digest.ts";
 import { EngineError } from "../base/errors.ts";
 import { canonicalName, parseReference } from "../base/reference.ts";
+import { decodeShape, looseObject, type Shape, textList, textMap } from "../base/shape.ts";
 import type { ArchiveMembers } from "./archive-members.ts";
 import { hostArchitecture } from "./platform.ts";
 
@@ -24,24 +25,24 @@ export const jsonLimit = 8 * 1024 * 1024;
 const maxNesting = 4;
 const maxManifests = 1000;
 
-const dockerManifest = z.array(
-  z.looseObject({
-    Config: z.string(),
-    RepoTags: z.array(z.string()).nullish(),
-    Layers: z.array(z.string()).nullish(),
+const dockerManifest = v.array(
+  looseObject({
+    Config: v.string(),
+    RepoTags: v.nullish(textList),
+    Layers: v.nullish(textList),
   }),
 );
 
-const descriptor = z.looseObject({
-  mediaType: z.string().default(""),
-  digest: z.string(),
-  platform: z.looseObject({ os: z.string().default(""), architecture: z.string().default("") }).optional(),
-  annotations: z.record(z.string(), z.string()).nullish(),
+const descriptor = looseObject({
+  mediaType: v.optional(v.string(), ""),
+  digest: v.string(),
+  platform: v.optional(looseObject({ os: v.optional(v.string(), ""), architecture: v.optional(v.string(), "") })),
+  annotations: v.nullish(textMap),
 });
-const ociIndex = z.looseObject({ manifests: z.array(descriptor) });
-const ociManifest = z.looseObject({ config: descriptor, layers: z.array(descriptor) });
+const ociIndex = looseObject({ manifests: v.array(descriptor) });
+const ociManifest = looseObject({ config: descriptor, layers: v.array(descriptor) });
 
-type Descriptor = z.infer<typeof descriptor>;
+type Descriptor = v.InferOutput<typeof descriptor>;
 
 /** Throws invalid_argument in Docker's words. */
 export async function readManifest(members: ArchiveMembers): Promise<readonly ArchivedImage[]> {
@@ -82,9 +83,9 @@ async function ociImage(members: ArchiveMembers, entry: Descriptor, nesting: num
   if (digestOf(text) !== digest) throw new EngineError("data_loss", `blob ${digest} of the archive has another digest`);
   const document = parseJson(text, "manifest");
   if (isAmbiguous(document)) throw invalid(`invalid manifest ${digest}: both a manifest and an index (CVE-2021-41190)`);
-  const index = ociIndex.safeParse(document);
-  if (index.success)
-    return { ...(await ociImage(members, ownPlatform(index.data.manifests), nesting + 1)), tags: tagsOf(entry) };
+  const index = decodeShape(ociIndex, document);
+  if (index.ok)
+    return { ...(await ociImage(members, ownPlatform(index.value.manifests), nesting + 1)), tags: tagsOf(entry) };
   const { config, layers } = checked(ociManifest, document, "manifest");
   const configDigest = parseDigest(config.digest);
   return {
@@ -126,11 +127,10 @@ function parseJson(text: string, what: string): unknown {
   }
 }
 
-function checked<T>(schema: z.ZodType<T>, document: unknown, what: string): T {
-  const parsed = schema.safeParse(document);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw invalid(`invalid ${what}: ${issue?.path.join(".")}: ${issue?.message}`);
+function checked<T>(shape: Shape<T>, document: unknown, what: string): T {
+  const parsed = decodeShape(shape, document);
+  if (parsed.ok) return parsed.value;
+  throw invalid(`invalid ${what}: ${parsed.path}: ${parsed.problem}`);
 }
 
 const invalid = (message: string): EngineError => new EngineError("invalid_argument", message);

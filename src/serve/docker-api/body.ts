@@ -3,8 +3,8 @@
  * JSON, of another content type, followed by more, or of another shape. Other bodies stay streams.
  */
 import type { IncomingMessage } from "node:http";
-import type { ZodType } from "zod";
 import { EngineError } from "../../base/errors.ts";
+import { decodeShape, type Shape } from "../../base/shape.ts";
 
 const limit = 8 * 1024 * 1024;
 const mediaType = /^\s*([\w!#$&^.+-]+\/[\w!#$&^.+-]+)\s*(;.*)?$/;
@@ -76,12 +76,11 @@ function isJson(text: string): boolean {
 }
 
 /** Decodes `value` with `schema`; the first thing wrong is named by its path. */
-export function decode<T>(schema: ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const path = issue?.path.map(String).join(".") ?? "";
-  throw invalid(`invalid JSON: ${path === "" ? "" : `${path}: `}${issue?.message ?? "unexpected value"}`);
+export function decode<T>(schema: Shape<T>, value: unknown): T {
+  const decoded = decodeShape(schema, value);
+  if (decoded.ok) return decoded.value;
+  const { path, problem } = decoded;
+  throw invalid(`invalid JSON: ${path === "" ? "" : `${path}: `}${problem}`);
 }
 
 function hasBody(request: IncomingMessage): boolean {
@@ -90,7 +89,7 @@ function hasBody(request: IncomingMessage): boolean {
 }
 
 /** The request's JSON body; undefined when there is none. */
-export async function readOptionalJson<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T | undefined> {
+export async function readOptionalJson<T>(request: IncomingMessage, schema: Shape<T>): Promise<T | undefined> {
   if (request.headers["content-type"] === undefined && !hasBody(request)) return undefined;
   checkContentType(request);
   if (!hasBody(request)) return undefined;
@@ -101,7 +100,7 @@ export async function readOptionalJson<T>(request: IncomingMessage, schema: ZodT
 }
 
 /** The request's JSON body; an empty one is refused. */
-export async function readJson<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
+export async function readJson<T>(request: IncomingMessage, schema: Shape<T>): Promise<T> {
   const value = await readOptionalJson(request, schema);
   if (value === undefined) throw invalid("invalid JSON: got EOF while reading request body");
   return value;

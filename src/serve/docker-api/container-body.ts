@@ -2,33 +2,46 @@
  * Bodies that make or change containers, decoded. JSON's null counts as not given, as in Go; members that the engine
  * does not know pass through, and the container service refuses those that ask for something.
  */
-import { z } from "zod";
+import * as v from "valibot";
 import type { RunConfig } from "../../base/oci.ts";
+import {
+  integer as anyInteger,
+  words as anyWords,
+  looseObject,
+  objectMap,
+  objectOrNullMap,
+  textList,
+  textMap,
+} from "../../base/shape.ts";
 import type { HostConfig, NewContainer } from "../../container/container.ts";
 
-const text = z.string().nullish();
-const flag = z.boolean().nullish();
-const integer = z.int().nullish();
-const texts = z.array(z.string()).nullish();
-const map = z.record(z.string(), z.string()).nullish();
-/** Docker's strslice: a text or a list of them. */
-const words = z.union([z.string().transform((word) => [word]), z.array(z.string())]).nullish();
+const text = v.nullish(v.string());
+const flag = v.nullish(v.boolean());
+const integer = v.nullish(anyInteger);
+const texts = v.nullish(textList);
+const map = v.nullish(textMap);
+const words = v.nullish(anyWords);
+/** Not given is the empty text. */
+const textOrEmpty = v.optional(v.string(), "");
 
 /** Leaves out what was null, so that `undefined` inside means not given. */
 function given<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== null && member !== undefined)) as T;
 }
 
-const healthcheck = z
-  .looseObject({
+/** An object, or not given; in it what is null is not given either. */
+const part = <E extends v.ObjectEntries>(entries: E) => v.nullish(v.pipe(looseObject(entries), v.transform(given)));
+
+const healthcheck = v.nullish(
+  looseObject({
     Test: texts,
     Interval: integer,
     Timeout: integer,
     StartPeriod: integer,
     StartInterval: integer,
     Retries: integer,
-  })
-  .nullish();
+  }),
+);
 
 const configMembers = {
   Hostname: text,
@@ -37,7 +50,7 @@ const configMembers = {
   AttachStdin: flag,
   AttachStdout: flag,
   AttachStderr: flag,
-  ExposedPorts: z.record(z.string(), z.object({}).loose()).nullish(),
+  ExposedPorts: v.nullish(objectMap),
   Tty: flag,
   OpenStdin: flag,
   StdinOnce: flag,
@@ -46,7 +59,7 @@ const configMembers = {
   Healthcheck: healthcheck,
   ArgsEscaped: flag,
   Image: text,
-  Volumes: z.record(z.string(), z.object({}).loose()).nullish(),
+  Volumes: v.nullish(objectMap),
   WorkingDir: text,
   Entrypoint: words,
   NetworkDisabled: flag,
@@ -58,38 +71,30 @@ const configMembers = {
   Shell: texts,
 };
 
-const mount = z
-  .looseObject({
-    Type: z.string().default(""),
+const mount = v.pipe(
+  looseObject({
+    Type: textOrEmpty,
     Source: text,
-    Target: z.string().default(""),
+    Target: textOrEmpty,
     ReadOnly: flag,
     Consistency: text,
-    BindOptions: z
-      .looseObject({
-        Propagation: text,
-        NonRecursive: flag,
-        CreateMountpoint: flag,
-        ReadOnlyNonRecursive: flag,
-        ReadOnlyForceRecursive: flag,
-      })
-      .transform(given)
-      .nullish(),
-    VolumeOptions: z
-      .looseObject({
-        NoCopy: flag,
-        Labels: map,
-        Subpath: text,
-        DriverConfig: z.looseObject({ Name: text, Options: map }).transform(given).nullish(),
-      })
-      .transform(given)
-      .nullish(),
-    TmpfsOptions: z
-      .looseObject({ SizeBytes: integer, Mode: integer, Options: z.array(z.array(z.string())).nullish() })
-      .transform(given)
-      .nullish(),
-  })
-  .transform(given);
+    BindOptions: part({
+      Propagation: text,
+      NonRecursive: flag,
+      CreateMountpoint: flag,
+      ReadOnlyNonRecursive: flag,
+      ReadOnlyForceRecursive: flag,
+    }),
+    VolumeOptions: part({
+      NoCopy: flag,
+      Labels: map,
+      Subpath: text,
+      DriverConfig: part({ Name: text, Options: map }),
+    }),
+    TmpfsOptions: part({ SizeBytes: integer, Mode: integer, Options: v.nullish(v.array(textList)) }),
+  }),
+  v.transform(given),
+);
 
 /** Limits that create and update share. */
 const resources = {
@@ -104,17 +109,17 @@ const resources = {
   CpusetMems: text,
   PidsLimit: integer,
   CgroupParent: text,
-  Ulimits: z.array(z.looseObject({ Name: z.string(), Soft: z.int(), Hard: z.int() })).nullish(),
-  Devices: z
-    .array(z.looseObject({ PathOnHost: z.string(), PathInContainer: z.string(), CgroupPermissions: z.string() }))
-    .nullish(),
-  RestartPolicy: z.looseObject({ Name: z.string().default(""), MaximumRetryCount: z.int().default(0) }).nullish(),
+  Ulimits: v.nullish(v.array(looseObject({ Name: v.string(), Soft: anyInteger, Hard: anyInteger }))),
+  Devices: v.nullish(
+    v.array(looseObject({ PathOnHost: v.string(), PathInContainer: v.string(), CgroupPermissions: v.string() })),
+  ),
+  RestartPolicy: v.nullish(looseObject({ Name: textOrEmpty, MaximumRetryCount: v.optional(anyInteger, 0) })),
 };
 
-const hostConfig = z.looseObject({
+const hostConfig = looseObject({
   ...resources,
   Binds: texts,
-  Mounts: z.array(mount).nullish(),
+  Mounts: v.nullish(v.array(mount)),
   Tmpfs: map,
   VolumesFrom: texts,
   VolumeDriver: text,
@@ -135,7 +140,7 @@ const hostConfig = z.looseObject({
   GroupAdd: texts,
   OomScoreAdj: integer,
   Sysctls: map,
-  LogConfig: z.looseObject({ Type: z.string().default(""), Config: map }).nullish(),
+  LogConfig: v.nullish(looseObject({ Type: textOrEmpty, Config: map })),
   MaskedPaths: texts,
   ReadonlyPaths: texts,
   IpcMode: text,
@@ -147,23 +152,23 @@ const hostConfig = z.looseObject({
   ContainerIDFile: text,
 });
 
-const endpoints = z.record(z.string(), z.record(z.string(), z.unknown()).nullable()).nullish();
+const endpoints = v.nullish(objectOrNullMap);
 
 /** `POST /containers/create`. */
-export const createBody = z.looseObject({
+export const createBody = looseObject({
   ...configMembers,
-  HostConfig: hostConfig.nullish(),
-  NetworkingConfig: z.looseObject({ EndpointsConfig: endpoints }).nullish(),
+  HostConfig: v.nullish(hostConfig),
+  NetworkingConfig: v.nullish(looseObject({ EndpointsConfig: endpoints })),
 });
 
 /** `POST /commit`. */
-export const configBody = z.looseObject(configMembers);
+export const configBody = looseObject(configMembers);
 
 /** `POST /containers/{id}/update`. */
-export const updateBody = z.looseObject(resources);
+export const updateBody = looseObject(resources);
 
 /** The decoded body as the container service takes it. */
-export function newContainer(body: z.infer<typeof createBody>, name: string | undefined): NewContainer {
+export function newContainer(body: v.InferOutput<typeof createBody>, name: string | undefined): NewContainer {
   const { HostConfig: host, NetworkingConfig: networking, ...config } = body;
   const networks = Object.entries(networking?.EndpointsConfig ?? {}).map(([key, value]) => [key, value ?? {}] as const);
   return {
@@ -175,7 +180,7 @@ export function newContainer(body: z.infer<typeof createBody>, name: string | un
 }
 
 /** A config without the members that were null. */
-export function runConfig(config: z.infer<typeof configBody>): RunConfig {
+export function runConfig(config: v.InferOutput<typeof configBody>): RunConfig {
   return given(config) as RunConfig;
 }
 

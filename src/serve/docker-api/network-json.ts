@@ -1,21 +1,22 @@
 /** Networks as the API shows them, who is on one, and the body of `POST /networks/create`. */
-import { z } from "zod";
+import * as v from "valibot";
+import { anyMap, looseObject, textMap } from "../../base/shape.ts";
 import type { Container } from "../../container/container.ts";
 import type { Network, NewNetwork } from "../../network/store.ts";
 import { networkModeOf } from "./container-json.ts";
 
-const texts = z.record(z.string(), z.string()).nullish();
+const texts = v.nullish(textMap);
 
-export const createBody = z.looseObject({
-  Name: z.string(),
-  Driver: z.string().nullish(),
-  Internal: z.boolean().nullish(),
-  IPAM: z.record(z.string(), z.unknown()).nullish(),
+export const createBody = looseObject({
+  Name: v.string(),
+  Driver: v.nullish(v.string()),
+  Internal: v.nullish(v.boolean()),
+  IPAM: v.nullish(anyMap),
   Options: texts,
   Labels: texts,
 });
 
-export function newNetwork(body: z.infer<typeof createBody>): NewNetwork {
+export function newNetwork(body: v.InferOutput<typeof createBody>): NewNetwork {
   return {
     name: body.Name,
     driver: body.Driver ?? undefined,

@@ -3,8 +3,9 @@
  * path and by the plain one, so that both refuse the same things with the same words.
  */
 import type { IncomingMessage } from "node:http";
-import { z } from "zod";
+import * as v from "valibot";
 import { EngineError, errorMessage } from "../../base/errors.ts";
+import { looseObject } from "../../base/shape.ts";
 import type { ContainerService, Exec } from "../../container/container.ts";
 import type { OutputChunk } from "../../runtime/runtime.ts";
 import { readOptionalJson } from "./body.ts";
@@ -17,10 +18,10 @@ export type SessionServices = Pick<
   "get" | "attach" | "logs" | "getExec" | "startExec" | "resizeExec"
 >;
 
-export const execStartBody = z.looseObject({
-  Detach: z.boolean().nullish(),
-  Tty: z.boolean().nullish(),
-  ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
+export const execStartBody = looseObject({
+  Detach: v.nullish(v.boolean()),
+  Tty: v.nullish(v.boolean()),
+  ConsoleSize: v.nullish(v.tuple([v.number(), v.number()])),
 });
 
 /** `detached`: the process runs on its own and there is nothing to join. */

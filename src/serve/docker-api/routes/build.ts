@@ -1,6 +1,6 @@
 /** `POST /build`: the classic builder over a streamed context; `/build/prune`, `/build/cancel`. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { z } from "zod";
+import { textList, textMap, textOrNullMap } from "../../../base/shape.ts";
 import type { Builder, BuildOptions } from "../../../build/builder.ts";
 import { decode } from "../body.ts";
 import { type Query, queryOf } from "../query.ts";
@@ -50,21 +50,17 @@ function refuseOptions(query: Query): void {
     refuse(`the platform ${platform} is not supported: images are built for this machine`);
 }
 
-const buildArgs = z.record(z.string(), z.string().nullable());
-const labels = z.record(z.string(), z.string());
-const names = z.array(z.string());
-
 function optionsOf(query: Query, signal: AbortSignal): BuildOptions {
   return {
     dockerfile: query.optional("dockerfile") ?? "Dockerfile",
     tags: query.list("t").filter((tag) => tag !== ""),
-    buildArgs: decode(buildArgs, query.json("buildargs") ?? {}),
-    labels: decode(labels, query.json("labels") ?? {}),
+    buildArgs: decode(textOrNullMap, query.json("buildargs") ?? {}),
+    labels: decode(textMap, query.json("labels") ?? {}),
     target: query.optional("target"),
     noCache: query.flag("nocache"),
     remove: query.flag("rm", true),
     forceRemove: query.flag("forcerm"),
-    cacheFrom: decode(names, query.json("cachefrom") ?? []),
+    cacheFrom: decode(textList, query.json("cachefrom") ?? []),
     networkMode: query.optional("networkmode") ?? "default",
     extraHosts: query.list("extrahosts"),
     quiet: query.flag("q"),

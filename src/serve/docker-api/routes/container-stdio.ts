@@ -1,7 +1,8 @@
 /** `/containers/{id}/attach` and `/exec/{id}/start` without an upgrade (output only), `/logs`, and exec's records. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { z } from "zod";
+import * as v from "valibot";
 import { EngineError } from "../../../base/errors.ts";
+import { looseObject, textList, words } from "../../../base/shape.ts";
 import type { ContainerService, LogOptions } from "../../../container/container.ts";
 import type { OutputChunk } from "../../../runtime/runtime.ts";
 import { isOlder, versionOf } from "../api-version.ts";
@@ -103,18 +104,18 @@ async function* plain(lines: AsyncIterable<OutputChunk>): AsyncGenerator<Uint8Ar
   for await (const { data } of lines) yield data;
 }
 
-const texts = z.array(z.string()).nullish();
-const execBody = z.looseObject({
-  Cmd: z.union([z.string().transform((word) => [word]), z.array(z.string())]).nullish(),
+const texts = v.nullish(textList);
+const execBody = looseObject({
+  Cmd: v.nullish(words),
   Env: texts,
-  User: z.string().nullish(),
-  WorkingDir: z.string().nullish(),
-  Tty: z.boolean().nullish(),
-  AttachStdin: z.boolean().nullish(),
-  AttachStdout: z.boolean().nullish(),
-  AttachStderr: z.boolean().nullish(),
-  Privileged: z.boolean().nullish(),
-  DetachKeys: z.string().nullish(),
+  User: v.nullish(v.string()),
+  WorkingDir: v.nullish(v.string()),
+  Tty: v.nullish(v.boolean()),
+  AttachStdin: v.nullish(v.boolean()),
+  AttachStdout: v.nullish(v.boolean()),
+  AttachStderr: v.nullish(v.boolean()),
+  Privileged: v.nullish(v.boolean()),
+  DetachKeys: v.nullish(v.string()),
 });
 
 async function createExec(

@@ -1,6 +1,7 @@
 /** `/networks`. */
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
+import * as v from "valibot";
+import { anyMap, looseObject } from "../../../base/shape.ts";
 import type { Container, ContainerService } from "../../../container/container.ts";
 import type { Network, NetworkStore } from "../../../network/store.ts";
 import { readJson } from "../body.ts";
@@ -13,11 +14,11 @@ export type NetworkServices = {
   readonly containers: Pick<ContainerService, "get" | "list">;
 };
 
-const connectBody = z.looseObject({
-  Container: z.string(),
-  EndpointConfig: z.record(z.string(), z.unknown()).nullish(),
+const connectBody = looseObject({
+  Container: v.string(),
+  EndpointConfig: v.nullish(anyMap),
 });
-const disconnectBody = z.looseObject({ Container: z.string(), Force: z.boolean().nullish() });
+const disconnectBody = looseObject({ Container: v.string(), Force: v.nullish(v.boolean()) });
 
 export function networkRoutes(app: FastifyInstance, { networks, containers }: NetworkServices): void {
   const running = (network: Network): readonly Container[] =>

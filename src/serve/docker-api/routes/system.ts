@@ -1,6 +1,6 @@
 /** `/version`, `/info`, `/system/df`, and what Strata has no registry for: `/auth`, `/distribution`, `/session`. */
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
+import * as v from "valibot";
 import { EngineError } from "../../../base/errors.ts";
 import type { Container, ContainerService } from "../../../container/container.ts";
 import type { ImageStore } from "../../../image/store.ts";
@@ -47,7 +47,7 @@ export function systemRoutes(app: FastifyInstance, services: SystemServices): vo
     sendJson(reply, 200, await usageJson(services, types, versionOf(request.raw)));
   });
   app.post("/auth", async (request) => {
-    await readOptionalJson(request.raw, z.unknown());
+    await readOptionalJson(request.raw, v.unknown());
     refuse("login is not supported yet: Strata talks to no registry");
   });
   app.get("/distribution/*", async () =>

@@ -1,6 +1,7 @@
 /** `/volumes`. */
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
+import * as v from "valibot";
+import { looseObject, textMap } from "../../../base/shape.ts";
 import type { VolumeStore } from "../../../volume/store.ts";
 import { isOlder, versionOf } from "../api-version.ts";
 import { readJson } from "../body.ts";
@@ -12,14 +13,14 @@ export type VolumeServices = {
   readonly volumes: Pick<VolumeStore, "create" | "get" | "list" | "remove" | "prune">;
 };
 
-const texts = z.record(z.string(), z.string()).nullish();
+const texts = v.nullish(textMap);
 
-const createBody = z.looseObject({
-  Name: z.string().nullish(),
-  Driver: z.string().nullish(),
+const createBody = looseObject({
+  Name: v.nullish(v.string()),
+  Driver: v.nullish(v.string()),
   DriverOpts: texts,
   Labels: texts,
-  ClusterVolumeSpec: z.unknown().optional(),
+  ClusterVolumeSpec: v.optional(v.unknown()),
 });
 
 export function volumeRoutes(app: FastifyInstance, { volumes }: VolumeServices): void {
