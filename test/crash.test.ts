@@ -112,7 +112,7 @@ async function clearAll(world: World): Promise<void> {
 
 test(`${kills} kills at random lose nothing that was acknowledged and leak nothing (seed ${seed})`, {
   timeout: 900_000,
-}, async () => {
+}, async (run) => {
   using scratch = scratchFolder();
   const context = join(scratch.path, "context");
   mkdirSync(context);
@@ -125,6 +125,9 @@ test(`${kills} kills at random lose nothing that was acknowledged and leak nothi
   const world: World = { daemon: await startStrata({ root }), root, ledger: new Ledger(), tar, context, count: 0 };
   try {
     await ordeal(world, scratch.path);
+  } catch (error) {
+    run.diagnostic(String(error));
+    throw error;
   } finally {
     // After a failure too, the machine gets back what the engine left.
     await world.daemon.kill();
