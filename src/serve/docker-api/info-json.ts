@@ -2,7 +2,7 @@
 import type { ContainerStatus } from "../../container/container.ts";
 import { hostFacts } from "./host-facts.ts";
 import { engineVersion } from "./respond.ts";
-import { allContainers, type SystemServices } from "./routes/system.ts";
+import { allContainers, type SystemServices } from "./system-services.ts";
 
 const runningStates: readonly ContainerStatus[] = ["running", "restarting"];
 

@@ -8,7 +8,7 @@ import type { NetworkStore } from "../../network/store.ts";
 import type { TransferService } from "../../transfer/transfer.ts";
 import type { VolumeStore } from "../../volume/store.ts";
 import type { ImageViews } from "./routes/images.ts";
-import type { EngineFacts } from "./routes/system.ts";
+import type { EngineFacts } from "./system-services.ts";
 
 export type DockerApiServices = {
   readonly containers: ContainerService;

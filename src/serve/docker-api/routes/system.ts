@@ -2,10 +2,6 @@
 import type { FastifyInstance } from "fastify";
 import * as v from "valibot";
 import { EngineError } from "../../../base/errors.ts";
-import type { Container, ContainerService } from "../../../container/container.ts";
-import type { ImageStore } from "../../../image/store.ts";
-import type { LayerStore } from "../../../layer/store.ts";
-import type { VolumeStore } from "../../../volume/store.ts";
 import { apiVersion, minApiVersion, versionOf } from "../api-version.ts";
 import { readOptionalJson } from "../body.ts";
 import { summaryJson } from "../container-json.ts";
@@ -14,30 +10,8 @@ import { imageSummaryJson } from "../image-json.ts";
 import { infoJson } from "../info-json.ts";
 import { queryOf } from "../query.ts";
 import { engineVersion, refuse, sendJson } from "../respond.ts";
+import { allContainers, type EngineFacts, type SystemServices } from "../system-services.ts";
 import { volumeUsageJson } from "../volume-json.ts";
-import type { ImageViews } from "./images.ts";
-
-export type SystemServices = {
-  readonly containers: Pick<ContainerService, "list" | "size">;
-  readonly images: Pick<ImageStore, "list">;
-  readonly imageViews: Pick<ImageViews, "list" | "sharedSizes" | "layersSize">;
-  readonly layers: Pick<LayerStore, "driverName" | "driverStatus">;
-  readonly volumes: Pick<VolumeStore, "list" | "usage" | "references" | "drivers">;
-  readonly facts: EngineFacts;
-};
-
-/** What only the composition root knows of the engine. */
-export type EngineFacts = {
-  /** Stays with the data root. */
-  readonly id: string;
-  readonly dataRoot: string;
-  /** Program -> version, for `docker version`. */
-  readonly programs: Readonly<Record<string, string>>;
-  readonly debug: boolean;
-  readonly labels: readonly string[];
-  readonly insecureRegistries: readonly string[];
-  readonly warnings: readonly string[];
-};
 
 export function systemRoutes(app: FastifyInstance, services: SystemServices): void {
   app.get("/version", async (_request, reply) => sendJson(reply, 200, versionJson(services.facts)));
@@ -114,10 +88,6 @@ function imagesUsage({ imageViews, containers }: SystemServices, version: string
     const figures = { containers: users.get(image.id)?.length ?? 0, sharedSize: shared.get(image.id) ?? 0 };
     return imageSummaryJson(image, figures, version);
   });
-}
-
-export function allContainers(containers: Pick<ContainerService, "list">): readonly Container[] {
-  return containers.list({ all: true, filters: new Map() });
 }
 
 async function containersUsage({ containers }: SystemServices): Promise<readonly object[]> {
