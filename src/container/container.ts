@@ -105,10 +105,14 @@ export type Container = {
   readonly hostnamePath: string;
   readonly hostsPath: string;
   readonly resolvConfPath: string;
+  /** See {@link NewContainer}. */
+  readonly transient?: boolean | undefined;
 };
 
 export type NewContainer = {
   readonly name: string | undefined;
+  /** Belongs to an operation of the engine itself (a build step): when the engine dies under it, the next start removes it. */
+  readonly transient?: boolean;
   readonly config: RunConfig;
   readonly hostConfig: HostConfig;
   readonly networks: Readonly<Record<string, Readonly<Record<string, unknown>>>>;

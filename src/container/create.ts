@@ -23,7 +23,8 @@ export async function createContainer(
   await using undo = new AsyncDisposableStack();
   const name = takeName(context, asked, id);
   undo.defer(() => context.entries.names.release(name, id));
-  const record = { ...plan.record, name, mounts: await makeMounts(context, plan, undo) };
+  const transient = request.transient === true ? { transient: true } : {};
+  const record = { ...plan.record, ...transient, name, mounts: await makeMounts(context, plan, undo) };
   await makeWritable(context, plan, record);
   const entry = new Entry(record, newState);
   context.entries.add(entry);

@@ -88,6 +88,7 @@ const recordShape = v.object({
   hostnamePath: text,
   hostsPath: text,
   resolvConfPath: text,
+  transient: v.optional(v.boolean()),
 });
 
 const stateShape = v.object({

@@ -10,6 +10,7 @@ import { unmountAll } from "../host/mount.ts";
 import { type Context, now, saveLazily, timestamp } from "./context.ts";
 import { Entry } from "./entry.ts";
 import { finishRun, giveBackMounts, giveBackProcess, rootHolder } from "./exit.ts";
+import { removeByUser } from "./force-remove.ts";
 import { volumeNames } from "./mount-sources.ts";
 import { decodeRow, never, selectAll } from "./record.ts";
 import { removeContainer } from "./remove.ts";
@@ -31,6 +32,7 @@ export async function restoreContainers(context: Context): Promise<void> {
   const entries = context.entries.all();
   await Promise.all(entries.map((entry) => restore(context, entry, bundles.has(entry.id))));
   await sweep(context, bundles);
+  await Promise.all(entries.filter(({ record }) => record.transient).map((entry) => removeTransient(context, entry)));
   for (const entry of entries) settle(context, entry);
 }
 
@@ -64,6 +66,11 @@ async function adopt(context: Context, entry: Entry): Promise<boolean> {
     finish: (run, status) => finishRun(context, entry, { run, status, start: () => startLocked(context, entry) }),
   });
   return true;
+}
+
+/** Nobody has seen the end of the operation that it belonged to, so nobody may see it either. */
+async function removeTransient(context: Context, entry: Entry): Promise<void> {
+  await removeByUser(context, entry, { force: true, volumes: true });
 }
 
 /** Starts what a policy wants running, and removes what should have gone with its end. */

@@ -148,5 +148,11 @@ function ran(context: Context, entry: Entry, process: { readonly pid: number; re
   else saveLazily(context, entry, state);
   const run = beginRun(context, entry, { pid, rootfs, startedAt, paused: false, stopRequested: false, finish });
   context.background.start(`note the start of container ${entry.id}`, writeVolatile(context, entry, run));
+  // Clients that came while the process was being made.
+  for (const client of takeClients(entry))
+    context.background.start(
+      `attach to container ${entry.id}`,
+      client.connect(() => context.runtime.attach(entry.id)),
+    );
   emit(context, entry, "start");
 }
