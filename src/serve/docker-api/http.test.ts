@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "../../base/errors.ts";
@@ -7,6 +8,7 @@ import { EventBus } from "../../base/events.ts";
 import type { BuildOptions } from "../../build/builder.ts";
 import type { NewContainer } from "../../container/container.ts";
 import type { ImportOptions } from "../../transfer/transfer.ts";
+import { engineVersion } from "./respond.ts";
 import { type Given, runningContainer, startServer } from "./server.fixture.ts";
 
 const json = { "Content-Type": "application/json" };
@@ -25,6 +27,11 @@ test("ping tells the versions, on GET and HEAD", async () => {
     assert.equal(headers["content-type"], "text/plain; charset=utf-8");
     assert.equal(headers["cache-control"], "no-cache, no-store, must-revalidate");
   }
+});
+
+test("the engine's version is the package's", () => {
+  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
+  assert.equal(engineVersion, JSON.parse(text).version);
 });
 
 test("versions from 1.24 to 1.48 are served, others refused in Docker's words", async () => {
