@@ -61,12 +61,28 @@ export function commandText({ path, args }: Container): string {
   return [path, ...args.map((word) => (word.includes(" ") ? `'${word}'` : word))].join(" ");
 }
 
+/** Finds the image that a name means today. */
+export type ImageFinder = (name: string) => { readonly id: string } | undefined;
+
+/** The name that the container was made with, while it still means the same image; the image's id afterwards. */
+function imageName({ image, imageId }: Container, find: ImageFinder): string {
+  if (imageId === undefined) return image;
+  return image !== "" && find(image)?.id === imageId ? image : imageId;
+}
+
+export type SummaryFacts = {
+  readonly size: ContainerSize | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  readonly findImage: ImageFinder;
+};
+
 /** One row of `GET /containers/json`. */
-export function summaryJson(container: Container, size: ContainerSize | undefined, now: number): object {
+export function summaryJson(container: Container, { size, now, findImage }: SummaryFacts): object {
   return {
     Id: container.id,
     Names: [`/${container.name}`],
-    Image: container.image === "" ? (container.imageId ?? "") : container.image,
+    Image: imageName(container, findImage),
     ImageID: container.imageId ?? "",
     Command: commandText(container),
     Created: Math.trunc(Date.parse(container.created) / 1000),

@@ -7,7 +7,7 @@ import type { ImageViews } from "./routes/images.ts";
 
 export type SystemServices = {
   readonly containers: Pick<ContainerService, "list" | "size">;
-  readonly images: Pick<ImageStore, "list">;
+  readonly images: Pick<ImageStore, "list" | "find">;
   readonly imageViews: Pick<ImageViews, "list" | "sharedSizes" | "layersSize">;
   readonly layers: Pick<LayerStore, "driverName" | "driverStatus">;
   readonly volumes: Pick<VolumeStore, "list" | "usage" | "references" | "drivers">;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { commandText } from "./container-json.ts";
+import { parseImageId } from "../../base/digest.ts";
+import { commandText, summaryJson } from "./container-json.ts";
 import { DetachWatcher, parseDetachKeys } from "./detach-keys.ts";
 import { humanDuration, never, statusText } from "./human-duration.ts";
 import { formatAddress, parseAddress } from "./listen.ts";
@@ -52,6 +53,17 @@ test("a container's status line follows its state", () => {
 
 test("words with blanks are quoted in the command column", () => {
   assert.equal(commandText(runningContainer()), "sh -c 'echo hi'");
+});
+
+test("a container names its image by what it was made with, until that name means another", () => {
+  const container = runningContainer({ imageId: parseImageId(`sha256:${"a".repeat(64)}`) });
+  const shown = (id: string | undefined): unknown => {
+    const facts = { size: undefined, now: 0, findImage: () => (id === undefined ? undefined : { id }) };
+    return Reflect.get(summaryJson(container, facts), "Image");
+  };
+  assert.equal(shown(container.imageId), "busybox");
+  assert.equal(shown(`sha256:${"b".repeat(64)}`), container.imageId);
+  assert.equal(shown(undefined), container.imageId);
 });
 
 test("addresses are unix paths or tcp hosts", () => {

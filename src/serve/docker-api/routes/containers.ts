@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EngineError } from "../../../base/errors.ts";
 import { parseReference } from "../../../base/reference.ts";
 import type { ContainerService } from "../../../container/container.ts";
+import type { Image, ImageStore } from "../../../image/store.ts";
 import type { LayerStore } from "../../../layer/store.ts";
 import { readJson, readOptionalJson } from "../body.ts";
 import { configBody, createBody, hostConfigOf, newContainer, runConfig, updateBody } from "../container-body.ts";
@@ -15,6 +16,7 @@ export type ContainerServices = {
     ContainerService,
     "list" | "size" | "create" | "get" | "remove" | "prune" | "rename" | "update" | "changes" | "top" | "commit"
   >;
+  readonly images: Pick<ImageStore, "find">;
   readonly layers: Pick<LayerStore, "driverName" | "describeWritable">;
 };
 
@@ -54,17 +56,22 @@ export function containerRoutes(app: FastifyInstance, services: ContainerService
   app.post("/commit", (request, reply) => commit(services, request, reply));
 }
 
-async function list({ containers }: ContainerServices, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function list(
+  { containers, images }: ContainerServices,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
   const query = queryOf(request);
   const limit = query.integer("limit") ?? 0;
   const options = { all: query.flag("all"), limit: limit > 0 ? limit : undefined, filters: query.filters() };
   const found = containers.list(options);
   const sizes = query.flag("size") ? await Promise.all(found.map(({ id }) => containers.size(id))) : [];
   const now = Date.now();
+  const findImage = (name: string): Image | undefined => images.find(name);
   sendJson(
     reply,
     200,
-    found.map((container, index) => summaryJson(container, sizes[index], now)),
+    found.map((container, index) => summaryJson(container, { size: sizes[index], now, findImage })),
   );
 }
 

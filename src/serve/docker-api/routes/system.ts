@@ -90,11 +90,11 @@ function imagesUsage({ imageViews, containers }: SystemServices, version: string
   });
 }
 
-async function containersUsage({ containers }: SystemServices): Promise<readonly object[]> {
-  const now = Date.now();
+async function containersUsage({ containers, images }: SystemServices): Promise<readonly object[]> {
+  const facts = { now: Date.now(), findImage: (name: string) => images.find(name) };
   return Promise.all(
     allContainers(containers).map(async (container) =>
-      summaryJson(container, await containers.size(container.id), now),
+      summaryJson(container, { ...facts, size: await containers.size(container.id) }),
     ),
   );
 }
