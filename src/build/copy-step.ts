@@ -24,6 +24,8 @@ type Request = {
   readonly paths: readonly string[];
   /** Absolute. */
   readonly destination: string;
+  /** The destination as the instruction has it: what history and cache compare. */
+  readonly written: string;
   readonly from: string | undefined;
   readonly owner: string | undefined;
   readonly mode: number | undefined;
@@ -86,6 +88,7 @@ function parseCopy(build: Build, config: RunConfig, instruction: Instruction): R
     instruction,
     paths: words,
     destination: absolute(config.WorkingDir ?? "", destination),
+    written: destination,
     from: flag("from"),
     owner: flag("chown"),
     mode: modeOf(flag("chmod"), line),
@@ -109,12 +112,12 @@ function modeOf(text: string | undefined, line: number): number | undefined {
 /** A URL may carry a password. */
 const withoutSecrets = (url: string): string => url.replace(/\/\/[^/@]*@/, "//").replace(/[?#].*$/s, "");
 
-function commentOf({ instruction, destination, owner, mode }: Request, digest: string): string {
+function commentOf({ instruction, written, owner, mode }: Request, digest: string): string {
   const flags = [
     ...(owner === undefined ? [] : [`--chown=${owner} `]),
     ...(mode === undefined ? [] : [`--chmod=${mode.toString(8)} `]),
   ];
-  return `${instruction.keyword} ${flags.join("")}${digest} in ${destination} `;
+  return `${instruction.keyword} ${flags.join("")}${digest} in ${written} `;
 }
 
 /** A stage by name or number, else an image by name. */

@@ -82,14 +82,22 @@ async function beginStage(build: Build, { base, from }: Stage): Promise<StageSta
   const name = expandWord(base, build.args.inFrom, { escapeChar });
   if (name === "") throw new EngineError("invalid_argument", `base name (${base}) should not be blank`);
   const fresh = { cmdSet: false, author: "" };
-  if (name === "scratch") return { ...fresh, imageId: undefined, config: {} };
+  if (name === "scratch") return { ...fresh, imageId: undefined, config: withDefaultPath({}) };
   const earlier = build.done.find((stage) => stage.name === name.toLowerCase());
-  if (earlier !== undefined && earlier.imageId === undefined) return { ...fresh, imageId: undefined, config: {} };
+  if (earlier !== undefined && earlier.imageId === undefined)
+    return { ...fresh, imageId: undefined, config: withDefaultPath({}) };
   const { images } = build.parts;
   const image = earlier?.imageId === undefined ? images.get(name) : images.getById(earlier.imageId);
   const { OnBuild, ...config } = image.config.config ?? {};
-  const state = { ...fresh, imageId: image.id, config: config as RunConfig };
+  const state = { ...fresh, imageId: image.id, config: withDefaultPath(config) };
   return runTriggers(build, state, OnBuild ?? []);
+}
+
+/** A stage begins with a PATH, and its image keeps it. */
+function withDefaultPath(config: RunConfig): RunConfig {
+  const env = config.Env ?? [];
+  if (env.some((variable) => variable.startsWith("PATH="))) return config;
+  return { ...config, Env: [...env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] };
 }
 
 async function runTriggers(build: Build, begin: StageState, triggers: readonly string[]): Promise<StageState> {

@@ -35,6 +35,7 @@ export async function runStep(build: Build, state: StageState, command: RunComma
   const { containers, layers, images } = build.parts;
   const { id } = await containers.create({
     name: undefined,
+    transient: build.options.remove,
     config: containerConfig(state, command),
     hostConfig: hostConfig(build),
     networks: {},

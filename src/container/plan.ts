@@ -5,9 +5,10 @@
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { EngineError, systemCode } from "../base/errors.ts";
+import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
 import type { Image } from "../image/store.ts";
+import { resolveCapabilities } from "../runtime/capabilities.ts";
 import { mergeMountPoints } from "../volume/merge-mounts.ts";
 import { parseVolumesFrom } from "../volume/mount-mode.ts";
 import { type MountDraft, missingSource } from "../volume/parse-mounts.ts";
@@ -35,6 +36,7 @@ export async function planContainer(context: Context, request: NewContainer): Pr
   checkRunConfig(config);
   checkHostConfig(request.hostConfig);
   checkNames(request.hostConfig);
+  checkCapabilities(request.hostConfig);
   const hostConfig = resolveJoins(context, request);
   const targets = Object.keys(config.Volumes ?? {});
   const drafts = mergeMountPoints({
@@ -49,6 +51,11 @@ export async function planContainer(context: Context, request: NewContainer): Pr
   const anonymous = drafts.filter(({ point }) => point.anonymous && targets.includes(point.destination));
   const volumeTargets = new Set(anonymous.map(({ point }) => point.destination));
   return { image, record: newRecord(context, { request, config, hostConfig, image }), drafts, volumeTargets };
+}
+
+/** Throws invalid_argument for a name that Linux does not know: told at create, not at the first start. */
+function checkCapabilities({ CapAdd, CapDrop }: HostConfig): void {
+  resolveCapabilities({ capAdd: CapAdd ?? [], capDrop: CapDrop ?? [] });
 }
 
 /** Modes that name another container name it by id from here on. */
@@ -70,7 +77,12 @@ function resolveJoins(context: Context, { hostConfig, config }: NewContainer): H
 
 function volumesFrom(context: Context, spec: string): { mounts: ContainerRecord["mounts"]; readOnly: boolean } {
   const { container, readOnly } = parseVolumesFrom(spec);
-  return { mounts: context.entries.get(container).record.mounts, readOnly };
+  try {
+    return { mounts: context.entries.get(container).record.mounts, readOnly };
+  } catch (cause) {
+    // To the client of a create, not_found says that the image is missing.
+    throw new EngineError("invalid_argument", errorMessage(cause), { cause });
+  }
 }
 
 async function checkSources(drafts: readonly MountDraft[]): Promise<void> {

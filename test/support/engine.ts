@@ -193,7 +193,7 @@ export async function busyboxTar(path: string): Promise<string> {
   const script = `set -e; d=$(mktemp -d); mkdir -p $d/bin $d/etc $d/tmp $d/root; cp "$(command -v busybox)" $d/bin/busybox
 for a in ${applets}; do ln -s busybox $d/bin/$a; done
 printf 'root:x:0:0:root:/root:/bin/sh\\nuser:x:1000:1000::/:/bin/sh\\n' >$d/etc/passwd; printf 'root:x:0:\\nuser:x:1000:\\n' >$d/etc/group
-chmod 1777 $d/tmp; tar -C $d -c --numeric-owner --owner=0 --group=0 -f "$1" .; rm -rf $d`;
+chmod 1777 $d/tmp; chmod 755 $d; tar -C $d -c --numeric-owner --owner=0 --group=0 -f "$1" .; rm -rf $d`;
   await succeed("bash", ["-c", script, "busybox-tar", path]);
   return path;
 }

@@ -11,6 +11,8 @@ export type ParityOptions = CommandOptions & {
   /** Compare only exit code and stdout: where a newer API words an error better than the peer does. */
   readonly looseText?: boolean;
   readonly sort?: boolean;
+  /** Compare the exit code alone. */
+  readonly onlyCode?: boolean;
 };
 
 /** Replaces what differs by nature. */
@@ -35,6 +37,10 @@ export async function same(pair: Pair, args: readonly string[], options: ParityO
   for (const daemon of [pair.dockerd, pair.strata]) {
     const { code, stdout, stderr } = await daemon.docker(args, options);
     const order = options.sort === true ? sorted : (text: string): string => text;
+    if (options.onlyCode === true) {
+      answers.push({ code });
+      continue;
+    }
     const out = order(comparable(stdout, daemon));
     answers.push({
       code,
