@@ -22,6 +22,10 @@ if ! cmp -s package-lock.json "$stamp" 2>/dev/null || [ ! -x node_modules/.bin/n
 fi
 [ "$purpose" = check ] && exit 0
 
+# every module compiled once, so that no start has to strip types; nothing depends on it
+NODE_COMPILE_CACHE="$PWD/node_modules/.cache/strata" node_modules/.bin/node --max-semi-space-size=2 scripts/warm.ts || true
+bin/strata --version >/dev/null || true
+
 # programs: command=package, by distribution
 system="runc conmon tini busybox"
 case $purpose in
