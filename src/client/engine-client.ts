@@ -2,8 +2,8 @@
  * A small typed client of the engine over its unix socket. Answers are decoded by the caller's schema-like function;
  * refusals come back as the engine's own errors, by the one status table read backwards.
  */
-import { request } from "node:http";
 import { EngineError, type ErrorCode, httpStatus, systemCode } from "../base/errors.ts";
+import { request } from "../base/node-http.ts";
 
 export const defaultSocket = "/run/strata/strata.sock";
 

@@ -2,10 +2,11 @@
  * Answers as dockerd writes them: the common headers, JSON bodies with a newline at the end, and errors as
  * `{"message": ...}` with the status of the engine's one table. Never a stack.
  */
-import { type ServerResponse, STATUS_CODES } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { EngineError, errorCode, errorMessage, httpStatus } from "../../base/errors.ts";
+import { STATUS_CODES } from "../../base/node-http.ts";
 import { apiVersion } from "./api-version.ts";
 
 /** What `docker version` calls the engine. */

@@ -2,10 +2,11 @@
  * The Docker Engine API over HTTP: routes on fastify, one HTTP server for each address, and sessions (attach, exec) that
  * leave HTTP. A failure of a request is that request's answer; it never takes the server down.
  */
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { Duplex } from "node:stream";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { EngineError } from "../../base/errors.ts";
+import { createServer } from "../../base/node-http.ts";
 import { checkVersion, stripVersion, versionOf } from "./api-version.ts";
 import { type Address, formatAddress, listenAt } from "./listen.ts";
 import { describeError, sendError } from "./respond.ts";
