@@ -5,10 +5,10 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "../../base/errors.ts";
 import { EventBus } from "../../base/events.ts";
+import { engineVersion } from "../../base/version.ts";
 import type { BuildOptions } from "../../build/builder.ts";
 import type { NewContainer } from "../../container/container.ts";
 import type { ImportOptions } from "../../transfer/transfer.ts";
-import { engineVersion } from "./respond.ts";
 import { type Given, runningContainer, startServer } from "./server.fixture.ts";
 
 const json = { "Content-Type": "application/json" };

@@ -1,7 +1,8 @@
 /** `GET /info`, in dockerd's shape. */
+
+import { engineVersion } from "../../base/version.ts";
 import type { ContainerStatus } from "../../container/container.ts";
 import { hostFacts } from "./host-facts.ts";
-import { engineVersion } from "./respond.ts";
 import { allContainers, type SystemServices } from "./system-services.ts";
 
 const runningStates: readonly ContainerStatus[] = ["running", "restarting"];

@@ -7,10 +7,8 @@ import type { Duplex } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { EngineError, errorCode, errorMessage, httpStatus } from "../../base/errors.ts";
 import { STATUS_CODES } from "../../base/node-http.ts";
+import { engineVersion } from "../../base/version.ts";
 import { apiVersion } from "./api-version.ts";
-
-/** What `docker version` calls the engine. */
-export const engineVersion = "0.1.0";
 
 /** Headers of every answer. */
 export const commonHeaders = {

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import * as v from "valibot";
 import { EngineError } from "../../../base/errors.ts";
+import { engineVersion } from "../../../base/version.ts";
 import { apiVersion, minApiVersion, versionOf } from "../api-version.ts";
 import { readOptionalJson } from "../body.ts";
 import { summaryJson } from "../container-json.ts";
@@ -9,7 +10,7 @@ import { hostFacts } from "../host-facts.ts";
 import { imageSummaryJson } from "../image-json.ts";
 import { infoJson } from "../info-json.ts";
 import { queryOf } from "../query.ts";
-import { engineVersion, refuse, sendJson } from "../respond.ts";
+import { refuse, sendJson } from "../respond.ts";
 import { allContainers, type EngineFacts, type SystemServices } from "../system-services.ts";
 import { volumeUsageJson } from "../volume-json.ts";
 
