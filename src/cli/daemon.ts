@@ -7,6 +7,7 @@ import { flushCompileCache } from "node:module";
 import type { Logger } from "pino";
 import { EngineError } from "../base/errors.ts";
 import { defaultExecRoot, type Engine, openEngine } from "../engine.ts";
+import { giveBackFreeMemory } from "../host/idle-memory.ts";
 import { parseAddress } from "../serve/docker-api/listen.ts";
 import { createDockerApi, type DockerApi } from "../serve/docker-api/server.ts";
 import { keyValues, readSettings, type Settings } from "./daemon-config.ts";
@@ -14,6 +15,9 @@ import { createLog } from "./log.ts";
 
 /** Milliseconds for the parts to close before the process ends anyway. */
 const closeDeadline = 30_000;
+
+/** Milliseconds after which a start has left nothing to do. */
+const settled = 3000;
 
 /** Runs until told to stop. Throws before it serves when it cannot start. */
 export async function runDaemon(flags: Readonly<Record<string, unknown>>): Promise<void> {
@@ -31,6 +35,8 @@ export async function runDaemon(flags: Readonly<Record<string, unknown>>): Promi
   if (settings.pidfile !== undefined) await holdPidFile(settings.pidfile, stack);
   log.info({ dataRoot: engine.dataRoot, driver: engine.layers.driverName }, "the engine is up");
   flushCompileCache();
+  // what only the start needed
+  setTimeout(giveBackFreeMemory, settled).unref();
   await stop;
   setTimeout(() => process.exit(1), closeDeadline).unref();
   await stack.disposeAsync();

@@ -20,6 +20,8 @@ export type PoolOptions = {
   readonly idleMs?: number;
   /** Most JavaScript memory of a thread, in MiB; a task beyond it fails, the process lives on. */
   readonly heapMb?: number;
+  /** Told when the last thread has ended. */
+  readonly onIdle?: () => void;
 };
 
 /** Tasks that may wait on one thread. */
@@ -69,13 +71,15 @@ class WorkerPool implements Pool {
   readonly #size: number;
   readonly #idleMs: number;
   readonly #heapMb: number;
+  readonly #onIdle: () => void;
   readonly #threads = new Set<Thread>();
   readonly #queue: PoolTask[] = [];
   #lastTask = 0;
   #disposed = false;
 
-  constructor({ size = 2, idleMs = 5000, heapMb = 1024 }: PoolOptions) {
+  constructor({ size = 2, idleMs = 5000, heapMb = 1024, onIdle = () => undefined }: PoolOptions) {
     this.#heapMb = heapMb;
+    this.#onIdle = onIdle;
     this.#size = size;
     this.#idleMs = idleMs;
   }
@@ -167,7 +171,9 @@ class WorkerPool implements Pool {
 
   #end(thread: Thread): void {
     this.#threads.delete(thread);
-    void thread.worker.terminate();
+    void thread.worker.terminate().then(() => {
+      if (this.#threads.size === 0 && !this.#disposed) this.#onIdle();
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
