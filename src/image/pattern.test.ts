@@ -38,3 +38,9 @@ test("patterns match as Go's path.Match does", () => {
       pattern,
     );
 });
+
+test("a pattern of many stars takes no longer than any other", () => {
+  const pattern = patternOf(`${"*a".repeat(300)}b`);
+  assert.equal(pattern.test("a".repeat(600)), false);
+  assert.equal(pattern.test(`${"a".repeat(600)}b`), true);
+});
