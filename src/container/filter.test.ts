@@ -87,6 +87,10 @@ for (const [filters, names] of table)
 test("what is no filter, and what is no value of one, is refused", () => {
   const wrong: readonly (readonly [Record<string, readonly string[]>, string])[] = [
     [{ nope: ["x"] }, "invalid filter 'nope'"],
+    [{ constructor: ["x"] }, "invalid filter 'constructor'"],
+    [{ ["__proto__"]: ["x"] }, "invalid filter '__proto__'"],
+    [{ expose: ["x"] }, "invalid filter 'expose=x'"],
+    [{ name: ["a?a?a?a?a"] }, "invalid filter 'name=a?a?a?a?a': use a simpler pattern"],
     [{ status: ["up"] }, "invalid filter 'status=up'"],
     [{ exited: ["x"] }, "invalid filter 'exited=x'"],
     [{ health: ["fine"] }, "invalid filter 'health=fine'"],

@@ -35,7 +35,7 @@ function oneOf(key: string, values: readonly string[], allowed: readonly string[
 
 /** Docker matches by regular expression; a pattern that could run for ever (repeated groups, many repetitions) is refused. */
 function matcher(key: string, pattern: string): (text: string) => boolean {
-  if (/\)[*+{?]/.test(pattern) || (pattern.match(/[*+{]/g) ?? []).length > 3)
+  if (/\)[*+{?]/.test(pattern) || (pattern.match(/[*+?{]/g) ?? []).length > 3)
     throw invalid(`invalid filter '${key}=${pattern}': use a simpler pattern`);
   try {
     const expression = new RegExp(pattern, "u");
@@ -52,15 +52,16 @@ export function hasLabel(labels: Readonly<Record<string, string>>, wanted: strin
   return !wanted.includes("=") || labels[key] === rest.join("=");
 }
 
-/** `80`, `80/udp`, `80-90/tcp` against `80/tcp`. */
-function exposes(ports: readonly string[], wanted: string): boolean {
+/** `80`, `80/udp`, `80-90/tcp`, as a test of what a container exposes (`80/tcp`). */
+function exposes(wanted: string): (ports: readonly string[]) => boolean {
   const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp|sctp))?$/.exec(wanted);
   if (match === null) throw invalid(`invalid filter 'expose=${wanted}'`);
   const [low, high] = [Number(match[1]), Number(match[2] ?? match[1])];
-  return ports.some((port) => {
-    const [number = "", protocol = "tcp"] = port.split("/");
-    return Number(number) >= low && Number(number) <= high && protocol === (match[3] ?? "tcp");
-  });
+  return (ports) =>
+    ports.some((port) => {
+      const [number = "", protocol = "tcp"] = port.split("/");
+      return Number(number) >= low && Number(number) <= high && protocol === (match[3] ?? "tcp");
+    });
 }
 
 function exited(values: readonly string[]): Predicate {
@@ -118,9 +119,12 @@ const makers: Readonly<Record<string, Maker>> = {
   volume: (values) => (container) =>
     container.mounts.some((mount) => values.includes(mount.name ?? "") || values.includes(mount.destination)),
   network: (values) => (container) => networkOf(container).some((name) => values.includes(name)),
-  expose: (values) => (container) => {
-    const ports = Object.keys(container.config.ExposedPorts ?? {});
-    return values.some((value) => exposes(ports, value));
+  expose: (values) => {
+    const tests = values.map(exposes);
+    return (container) => {
+      const ports = Object.keys(container.config.ExposedPorts ?? {});
+      return tests.some((test) => test(ports));
+    };
   },
   // Nothing is ever published.
   publish: () => () => false,
@@ -131,7 +135,7 @@ const makers: Readonly<Record<string, Maker>> = {
 export function listPredicate(filters: Filters, world: FilterWorld): Predicate {
   const predicates: Predicate[] = [];
   for (const [key, values] of filters) {
-    const maker = makers[key];
+    const maker = Object.hasOwn(makers, key) ? makers[key] : undefined;
     if (maker === undefined) throw invalid(`invalid filter '${key}'`);
     if (values.length > 0) predicates.push(maker(values, world));
   }

@@ -61,7 +61,7 @@ function hasLabels(volume: Volume, wanted: readonly string[]): boolean {
 /** Docker matches names by regular expression anywhere; groups and many repetitions could run for ever and are refused. */
 function namePattern(pattern: string): (name: string) => boolean {
   if (/^[a-zA-Z0-9_-]*$/.test(pattern)) return (name) => name.includes(pattern);
-  if (/[()]/.test(pattern) || (pattern.match(/[*+{]/g) ?? []).length > 3)
+  if (/[()]/.test(pattern) || (pattern.match(/[*+?{]/g) ?? []).length > 3)
     throw new EngineError("invalid_argument", `invalid filter 'name=[${pattern}]': use a simpler pattern`);
   try {
     const expression = new RegExp(pattern, "u");

@@ -75,27 +75,30 @@ export class Query {
   }
 }
 
-/** `{"label":{"a=b":true}}` (today's form) or `{"label":["a=b"]}` (before 1.22). */
+/**
+ * `{"label":{"a=b":true}}` (today's form) or `{"label":["a=b"]}` (before 1.22). Whatever else stands there is refused: left
+ * out, a prune that was to spare something would take it.
+ */
 export function parseFilters(value: unknown): ReadonlyMap<string, readonly string[]> {
   const filters = new Map<string, readonly string[]>();
   if (value === undefined) return filters;
-  const bad = (): never => {
-    throw new EngineError("invalid_argument", "invalid filters: expected an object of objects or lists");
-  };
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return bad();
-  for (const [key, entry] of Object.entries(value)) {
-    if (Array.isArray(entry)) filters.set(key, entry.map(String));
-    else if (typeof entry === "object" && entry !== null) {
-      filters.set(
-        key,
-        Object.entries(entry)
-          .filter(([, wanted]) => wanted === true)
-          .map(([name]) => name),
-      );
-    } else bad();
-  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw badFilters();
+  for (const [key, entry] of Object.entries(value)) filters.set(key, filterValues(entry));
   return filters;
 }
+
+function filterValues(entry: unknown): readonly string[] {
+  if (Array.isArray(entry)) {
+    if (!entry.every((name) => typeof name === "string")) throw badFilters();
+    return entry;
+  }
+  if (typeof entry !== "object" || entry === null) throw badFilters();
+  if (!Object.values(entry).every((wanted) => wanted === true)) throw badFilters();
+  return Object.keys(entry);
+}
+
+const badFilters = (): EngineError =>
+  new EngineError("invalid_argument", 'invalid filters: expected {"name":{"value":true}} or {"name":["value"]}');
 
 export function queryOf(request: FastifyRequest): Query {
   return new Query(request.query as Values);

@@ -86,13 +86,14 @@ test("queries are read as dockerd reads them", () => {
   assert.throws(() => query.integer("bad"), /invalid value for bad/);
   assert.equal(query.time("t"), 1500);
   assert.deepEqual(
-    parseFilters({ label: { "a=b": true, c: false }, name: ["x"] }),
+    parseFilters({ label: { "a=b": true }, name: ["x"] }),
     new Map([
       ["label", ["a=b"]],
       ["name", ["x"]],
     ]),
   );
-  for (const value of [1, [], { a: 1 }]) assert.throws(() => parseFilters(value), /invalid filters/);
+  for (const value of [1, [], { a: 1 }, { a: [1] }, { a: [{}] }, { a: { b: "true" } }, { a: { b: false } }])
+    assert.throws(() => parseFilters(value), /invalid filters/);
 });
 
 test("detach keys are parsed, found across chunks, and given back when they are not the sequence", () => {
