@@ -54,6 +54,17 @@ const refusals: readonly (readonly [HostConfig, ErrorCode, RegExp])[] = [
   [{ Memory: 2 ** 30, MemorySwap: 2 ** 29 }, "invalid_argument", /should be larger than memory limit/],
   [{ NanoCpus: 1e9, CpuPeriod: 1e5 }, "invalid_argument", /Nano CPUs and CPU Period/],
   [{ NanoCpus: 1e15 }, "invalid_argument", /range of CPUs/],
+  [{ MemorySwap: -2 }, "invalid_argument", /memoryswap/],
+  [{ CpuShares: -1 }, "invalid_argument", /CPU shares/],
+  [{ CpuQuota: -7 }, "invalid_argument", /CPU cfs quota/],
+  [{ CpusetCpus: "x" }, "invalid_argument", /^Invalid value x for cpuset cpus$/],
+  [{ CpusetCpus: "0,5-3" }, "invalid_argument", /^Invalid value 0,5-3 for cpuset cpus$/],
+  [{ CpusetCpus: "0,9999" }, "invalid_argument", /^Requested CPUs are not available - requested 0,9999, available: 0/],
+  [{ CpusetMems: "900" }, "invalid_argument", /^Requested memory nodes are not available - requested 900/],
+  [{ Runtime: "kata" }, "invalid_argument", /^unknown or invalid runtime name: kata$/],
+  [{ Ulimits: [{ Name: "odd", Soft: 1, Hard: 1 }] }, "invalid_argument", /invalid ulimit type: odd/],
+  [{ Ulimits: [{ Name: "nofile", Soft: 5, Hard: 1 }] }, "invalid_argument", /less than or equal to hard limit: 5 > 1/],
+  [{ Ulimits: [{ Name: "core", Soft: -1, Hard: 1 }] }, "invalid_argument", /less than or equal to hard limit/],
   [{ ShmSize: -1 }, "invalid_argument", /SHM size/],
   [{ OomScoreAdj: 1001 }, "invalid_argument", /range for oom score adj/],
   [{ RestartPolicy: { Name: "always", MaximumRetryCount: 2 } }, "invalid_argument", /maximum retry count/],
@@ -65,10 +76,23 @@ for (const [asked, code, message] of refusals)
   test(`refused, not ignored: ${JSON.stringify(asked)}`, () =>
     assert.throws(() => checkHostConfig({ ...usual, ...asked }), { code, message }));
 
+test("limits at their edges are accepted", () =>
+  checkHostConfig({
+    ...usual,
+    Runtime: "runc",
+    Memory: 2 ** 23,
+    MemorySwap: -1,
+    CpuQuota: -1,
+    CpusetCpus: "0,0-0",
+    CpusetMems: "0",
+    Ulimits: [{ Name: "core", Soft: -1, Hard: -1 }],
+  }));
+
 test("run configs that cannot start are refused", () => {
   checkRunConfig({ WorkingDir: "/a", Env: ["A=b", "C"], StopSignal: "SIGTERM" });
   assert.throws(() => checkRunConfig({ WorkingDir: "a" }), /needs to be an absolute path/);
   assert.throws(() => checkRunConfig({ Env: ["=x"] }), /invalid environment variable/);
+  assert.throws(() => checkRunConfig({ MacAddress: "92:d0:c6:0a:29:33" }), { code: "unsupported", message: /MAC/ });
   assert.throws(() => checkRunConfig({ StopSignal: "SIGNOPE" }), /invalid signal: SIGNOPE/);
 });
 

@@ -2,6 +2,7 @@
  * What a create or update request may ask: Docker's checks with Docker's texts (invalid_argument), and a clear refusal
  * (unsupported) of every option that this engine would otherwise accept and ignore. Nothing is made here.
  */
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { EngineError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
@@ -19,9 +20,23 @@ const honoured = new Set(
   ).split(" "),
 );
 
+/** Names of getrlimit(2), as `--ulimit` takes them. */
+const ulimits: ReadonlySet<string> = new Set(
+  "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(" "),
+);
+
 const mebibyte = 1024 * 1024;
 const invalid = (message: string): EngineError => new EngineError("invalid_argument", message);
 const unsupported = (message: string): EngineError => new EngineError("unsupported", message);
+
+/** `0-3`, as the kernel writes it; where it does not, there is the one that everything runs on. */
+function kernelSet(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "0";
+  }
+}
 
 /** Nothing was asked: null, "", 0, false, [] or {}. */
 function isEmpty(value: unknown): boolean {
@@ -102,6 +117,7 @@ function checkMemory(host: HostConfig): void {
     throw invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
   if (Memory === 0 && MemorySwap > 0)
     throw invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+  if (MemorySwap < -1) throw invalid("Minimum memoryswap limit is -1, which is no limit");
   if (MemoryReservation !== 0 && MemoryReservation < 6 * mebibyte)
     throw invalid("Minimum memory reservation allowed is 6MB");
   if (Memory > 0 && MemoryReservation > Memory)
@@ -109,7 +125,7 @@ function checkMemory(host: HostConfig): void {
 }
 
 function checkCpu(host: HostConfig): void {
-  const { NanoCpus = 0, CpuPeriod = 0, CpuQuota = 0 } = host;
+  const { NanoCpus = 0, CpuPeriod = 0, CpuQuota = 0, CpuShares = 0 } = host;
   if (NanoCpus > 0 && CpuPeriod > 0) throw invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
   if (NanoCpus > 0 && CpuQuota > 0) throw invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
   const cpus = availableParallelism();
@@ -117,13 +133,43 @@ function checkCpu(host: HostConfig): void {
     throw invalid(`range of CPUs is from 0.01 to ${cpus}.00, as there are only ${cpus} CPUs available`);
   if (CpuPeriod !== 0 && (CpuPeriod < 1000 || CpuPeriod > 1_000_000))
     throw invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+  if (CpuShares < 0) throw invalid("CPU shares can not be less than 0");
+  if (CpuQuota < -1) throw invalid("CPU cfs quota can not be less than -1, which is no limit");
   if (CpuQuota > 0 && CpuQuota < 1000) throw invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+}
+
+/** `0-3,5` against what this machine has (`online`, in the same form). */
+function checkSet(what: string, asked: string, online: string): void {
+  if (asked === "") return;
+  const wanted = parseSet(asked);
+  if (wanted === undefined) throw invalid(`Invalid value ${asked} for cpuset ${what.toLowerCase()}`);
+  const here = parseSet(online) ?? [];
+  const missing = wanted.some(([low, high]) => !here.some(([first, last]) => first <= low && high <= last));
+  if (missing) throw invalid(`Requested ${what} are not available - requested ${asked}, available: ${online}`);
+}
+
+function parseSet(text: string): readonly (readonly [number, number])[] | undefined {
+  const ranges = text.split(",").map((part) => {
+    const [, low, high] = /^\s*(\d{1,6})(?:-(\d{1,6}))?\s*$/.exec(part) ?? [];
+    return [Number(low), Number(high ?? low)] as const;
+  });
+  return ranges.every(([low, high]) => low <= high) ? ranges : undefined;
+}
+
+function checkUlimits(host: HostConfig): void {
+  for (const { Name, Soft, Hard } of host.Ulimits ?? []) {
+    if (!ulimits.has(Name)) throw invalid(`invalid ulimit type: ${Name}`);
+    if (Hard !== -1 && (Soft === -1 || Soft > Hard))
+      throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${Soft} > ${Hard}`);
+  }
 }
 
 /** Limits of a create or an update. */
 export function checkResources(host: HostConfig): void {
   checkMemory(host);
   checkCpu(host);
+  checkSet("CPUs", host.CpusetCpus ?? "", kernelSet("/sys/devices/system/cpu/online"));
+  checkSet("memory nodes", host.CpusetMems ?? "", kernelSet("/sys/devices/system/node/online"));
   checkRestartPolicy(host.RestartPolicy);
 }
 
@@ -131,8 +177,11 @@ export function checkResources(host: HostConfig): void {
 export function checkHostConfig(host: HostConfig): void {
   refuseUnknown(host);
   refuseModes(host);
+  const runtime = host.Runtime ?? "";
+  if (runtime !== "" && runtime !== "runc") throw invalid(`unknown or invalid runtime name: ${runtime}`);
   checkLog(host);
   checkResources(host);
+  checkUlimits(host);
   if ((host.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");
   const adjustment = host.OomScoreAdj ?? 0;
   if (adjustment < -1000 || adjustment > 1000)
@@ -149,5 +198,6 @@ export function checkRunConfig(config: RunConfig): void {
     throw invalid(`the working directory '${directory}' is invalid, it needs to be an absolute path`);
   for (const variable of config.Env ?? [])
     if (variable === "" || variable.startsWith("=")) throw invalid(`invalid environment variable: ${variable}`);
+  if (config.MacAddress) throw unsupported("MAC addresses are not supported: leave --mac-address out");
   if (config.StopSignal !== undefined && config.StopSignal !== "") parseSignal(config.StopSignal);
 }

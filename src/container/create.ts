@@ -10,7 +10,7 @@ import { type Context, emit, layerOwner } from "./context.ts";
 import { Entry } from "./entry.ts";
 import { volumeNames } from "./mount-sources.ts";
 import { parseContainerName } from "./names.ts";
-import { type Plan, planContainer } from "./plan.ts";
+import { onlyImageMissing, type Plan, planContainer } from "./plan.ts";
 import { type ContainerRecord, insertStatement, newState } from "./record.ts";
 
 export async function createContainer(
@@ -24,7 +24,12 @@ export async function createContainer(
   const name = takeName(context, asked, id);
   undo.defer(() => context.entries.names.release(name, id));
   const transient = request.transient === true ? { transient: true } : {};
-  const record = { ...plan.record, ...transient, name, mounts: await makeMounts(context, plan, undo) };
+  const record = {
+    ...plan.record,
+    ...transient,
+    name,
+    mounts: await onlyImageMissing(() => makeMounts(context, plan, undo)),
+  };
   await makeWritable(context, plan, record);
   const entry = new Entry(record, newState);
   context.entries.add(entry);

@@ -4,6 +4,7 @@ import { EngineError } from "../base/errors.ts";
 import { buildProcess } from "../runtime/process-spec.ts";
 import type { Attachment, ExitStatus } from "../runtime/runtime.ts";
 import { resolveUser } from "../runtime/user.ts";
+import { checkWords } from "./check-text.ts";
 import type { Exec, NewExec } from "./container.ts";
 import { type Context, emit } from "./context.ts";
 import type { Entry, Run } from "./entry.ts";
@@ -26,6 +27,8 @@ const wordsOf = (exec: NewExec): string => exec.command.join(" ");
 export async function createExec(context: Context, entry: Entry, request: NewExec): Promise<string> {
   runFor(entry);
   if (request.command.length === 0) throw new EngineError("invalid_argument", "No exec command specified");
+  const { command, env, workingDir = "", user = "" } = request;
+  checkWords({ command, env, workingDir, user });
   const id = randomBytes(32).toString("hex");
   context.execs.set({ ...request, id, containerId: entry.id, running: false, exitCode: undefined, pid: 0 });
   emit(context, entry, `exec_create: ${wordsOf(request)}`, { execID: id });

@@ -16,6 +16,11 @@ test("a container name loses its slash and keeps Docker's grammar", () => {
     );
 });
 
+test("a container name has at most 255 characters", () => {
+  assert.equal(parseContainerName("x".repeat(255)).length, 255);
+  assert.throws(() => parseContainerName("x".repeat(256)), { code: "invalid_argument", message: /more than 255/ });
+});
+
 test("a name has one holder until it is released by that holder", () => {
   const names = new NameTable();
   names.take("web", "one");

@@ -6,6 +6,8 @@ import { EngineError } from "../base/errors.ts";
 import { randomName } from "./random-name.ts";
 
 const grammar = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+/** As long as a file's name may be: filters match names by patterns, in a time that grows with their length. */
+const longest = 255;
 const randomTries = 6;
 
 /** The name without its leading slash. Throws invalid_argument with Docker's text. */
@@ -16,6 +18,8 @@ export function parseContainerName(text: string): string {
       "invalid_argument",
       `Invalid container name (${text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
     );
+  if (name.length > longest)
+    throw new EngineError("invalid_argument", `Invalid container name: it has more than ${longest} characters`);
   return name;
 }
 

@@ -5,14 +5,16 @@
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
+import { EngineError, isError, systemCode } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
 import type { Image } from "../image/store.ts";
 import { resolveCapabilities } from "../runtime/capabilities.ts";
+import { resolveAppArmor, resolveSecurity, wantsNoNewPrivileges } from "../runtime/security.ts";
 import { mergeMountPoints } from "../volume/merge-mounts.ts";
 import { parseVolumesFrom } from "../volume/mount-mode.ts";
 import { type MountDraft, missingSource } from "../volume/parse-mounts.ts";
 import { checkHostConfig, checkRunConfig } from "./check-config.ts";
+import { checkTexts } from "./check-text.ts";
 import { checkNames, configPaths, machineName } from "./config-files.ts";
 import type { HostConfig, NewContainer } from "./container.ts";
 import { type Context, now, timestamp } from "./context.ts";
@@ -28,15 +30,30 @@ export type Plan = {
   readonly volumeTargets: ReadonlySet<string>;
 };
 
-/** Throws not_found, invalid_argument, unsupported or conflict. */
+/** Throws invalid_argument, unsupported, conflict; not_found for the image and for nothing else. */
 export async function planContainer(context: Context, request: NewContainer): Promise<Plan> {
   const imageName = request.config.Image ?? "";
   const image = imageName === "" ? undefined : context.images.get(imageName);
+  return onlyImageMissing(() => planWith(context, request, image));
+}
+
+/** To the client of a create not_found says that the image is missing, and it goes to fetch it: nothing else may say so. */
+export async function onlyImageMissing<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (isError(cause, "not_found")) throw new EngineError("invalid_argument", cause.message, { cause });
+    throw cause;
+  }
+}
+
+async function planWith(context: Context, request: NewContainer, image: Image | undefined): Promise<Plan> {
   const config = mergeRunConfig(image?.config.config ?? {}, request.config);
+  checkTexts(config, request.hostConfig);
   checkRunConfig(config);
   checkHostConfig(request.hostConfig);
   checkNames(request.hostConfig);
-  checkCapabilities(request.hostConfig);
+  await checkRights(request.hostConfig);
   const hostConfig = resolveJoins(context, request);
   const targets = Object.keys(config.Volumes ?? {});
   const drafts = mergeMountPoints({
@@ -53,9 +70,14 @@ export async function planContainer(context: Context, request: NewContainer): Pr
   return { image, record: newRecord(context, { request, config, hostConfig, image }), drafts, volumeTargets };
 }
 
-/** Throws invalid_argument for a name that Linux does not know: told at create, not at the first start. */
-function checkCapabilities({ CapAdd, CapDrop }: HostConfig): void {
-  resolveCapabilities({ capAdd: CapAdd ?? [], capDrop: CapDrop ?? [] });
+/** Capabilities and security options that cannot be: told at create, not at the first start. */
+async function checkRights(host: HostConfig): Promise<void> {
+  const held = resolveCapabilities({ capAdd: host.CapAdd ?? [], capDrop: host.CapDrop ?? [] });
+  const options = host.SecurityOpt ?? [];
+  if (options.length === 0) return;
+  wantsNoNewPrivileges(options);
+  await resolveAppArmor(options, host.Privileged === true);
+  await resolveSecurity(options, host.Privileged === true, held);
 }
 
 /** Modes that name another container name it by id from here on. */
@@ -77,12 +99,7 @@ function resolveJoins(context: Context, { hostConfig, config }: NewContainer): H
 
 function volumesFrom(context: Context, spec: string): { mounts: ContainerRecord["mounts"]; readOnly: boolean } {
   const { container, readOnly } = parseVolumesFrom(spec);
-  try {
-    return { mounts: context.entries.get(container).record.mounts, readOnly };
-  } catch (cause) {
-    // To the client of a create, not_found says that the image is missing.
-    throw new EngineError("invalid_argument", errorMessage(cause), { cause });
-  }
+  return { mounts: context.entries.get(container).record.mounts, readOnly };
 }
 
 async function checkSources(drafts: readonly MountDraft[]): Promise<void> {

@@ -248,6 +248,10 @@ describe("tmpfs", () => {
     assert.throws(() => tmpfsOptions("bogus"), refusal('Invalid tmpfs option ["bogus"]'));
     assert.throws(() => tmpfsOptions("size=1m,source=/etc"), refusal('Invalid tmpfs option ["source" "/etc"]'));
     assert.throws(() => tmpfsOptions("size=1m,"), refusal('Invalid tmpfs option [""]'));
+    for (const wrong of ["size=x", "size=-1k", "size=", "mode=9", "mode=-1", "uid=root", "nr_inodes=-1"])
+      assert.throws(() => tmpfsOptions(wrong), { code: "invalid_argument", message: /invalid value for tmpfs option/ });
+    for (const good of ["size=50%", "size=1G", "mode=1777", "uid=0", "nr_inodes=10k", "mpol=default"])
+      assert.ok(tmpfsOptions(good).endsWith(good));
     assert.throws(() => tmpfsOptions("rbind"), refusal('Invalid tmpfs option ["rbind"]'));
   });
 

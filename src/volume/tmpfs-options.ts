@@ -24,6 +24,16 @@ const groups: readonly (readonly string[])[] = [
 const defaults = ["noexec", "nosuid", "nodev", "rprivate"] as const;
 const withValue: ReadonlySet<string> = new Set(["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"]);
 
+/** What the kernel takes; it refuses the rest of the values by itself, at the start. */
+const goodValue: Readonly<Record<string, RegExp>> = {
+  size: /^\d+[kmgtpe]?%?$/i,
+  mode: /^[0-7]{1,5}$/,
+  uid: /^\d+$/,
+  gid: /^\d+$/,
+  nr_inodes: /^\d+[kmgtpe]?$/i,
+  nr_blocks: /^\d+[kmgtpe]?$/i,
+};
+
 /** `given` as after `--tmpfs /path:`; the answer is whole: defaults, then what was said last of each kind. Throws invalid_argument. */
 export function tmpfsOptions(given: string): string {
   const chosen = new Map<string, string>();
@@ -41,7 +51,11 @@ function kindOf(option: string): string {
   if (group >= 0) return String(group);
   const equals = option.indexOf("=");
   const key = equals < 0 ? "" : option.slice(0, equals);
-  if (withValue.has(key)) return key;
+  if (withValue.has(key)) {
+    const value = option.slice(equals + 1);
+    if (goodValue[key]?.test(value) !== false) return key;
+    throw new EngineError("invalid_argument", `invalid value for tmpfs option ${key}: ${JSON.stringify(value)}`);
+  }
   const words = equals < 0 ? [option] : [key, option.slice(equals + 1)];
   throw new EngineError(
     "invalid_argument",
