@@ -14,6 +14,7 @@ import {
   textMap,
 } from "../../base/shape.ts";
 import type { HostConfig, NewContainer } from "../../container/container.ts";
+import { refuseEndpointOptions } from "./network-json.ts";
 
 const text = v.nullish(v.string());
 const flag = v.nullish(v.boolean());
@@ -171,6 +172,7 @@ export const updateBody = looseObject(resources);
 export function newContainer(body: v.InferOutput<typeof createBody>, name: string | undefined): NewContainer {
   const { HostConfig: host, NetworkingConfig: networking, ...config } = body;
   const networks = Object.entries(networking?.EndpointsConfig ?? {}).map(([key, value]) => [key, value ?? {}] as const);
+  for (const [, endpoint] of networks) refuseEndpointOptions(endpoint as Readonly<Record<string, unknown>>);
   return {
     name,
     config: runConfig(config),

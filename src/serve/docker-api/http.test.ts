@@ -128,6 +128,25 @@ test("create passes the request on: nulls are not given, unknown members stay, w
   });
 });
 
+test("what an endpoint asks and would not get is refused; aliases and empty members ask for nothing", async () => {
+  const create = async () => ({ id: "1".repeat(64), warnings: [] });
+  await using server = await startServer({ containers: { create } });
+  const statusOf = async (endpoint: object): Promise<number> => {
+    const body = JSON.stringify({ Image: "bb", NetworkingConfig: { EndpointsConfig: { bridge: endpoint } } });
+    return (await server.call("POST", "/containers/create", { body, headers: json })).status;
+  };
+  for (const endpoint of [
+    { IPAMConfig: { IPv4Address: "10.0.0.2" } },
+    { IPAMConfig: { LinkLocalIPs: ["10.0.0.2"] } },
+    { MacAddress: "92:d0:c6:0a:29:33" },
+    { Links: ["a"] },
+    { DriverOpts: { a: "b" } },
+  ])
+    assert.equal(await statusOf(endpoint), 501, JSON.stringify(endpoint));
+  for (const endpoint of [{}, { Aliases: ["web"], IPAMConfig: { IPv4Address: "" }, Links: [], MacAddress: "" }])
+    assert.equal(await statusOf(endpoint), 201, JSON.stringify(endpoint));
+});
+
 test("an empty create is refused", async () => {
   await using server = await startServer({});
   const empty = await server.call("POST", "/containers/create");

@@ -4,6 +4,7 @@ import { anyMap, looseObject, textMap } from "../../base/shape.ts";
 import type { Container } from "../../container/container.ts";
 import type { Network, NewNetwork } from "../../network/store.ts";
 import { networkModeOf } from "./container-json.ts";
+import { refuse } from "./respond.ts";
 
 const texts = v.nullish(textMap);
 
@@ -15,6 +16,25 @@ export const createBody = looseObject({
   Options: texts,
   Labels: texts,
 });
+
+/** What an endpoint may ask, with how the CLI says it; none of it would have an effect without a network's traffic. */
+const endpointOptions: Readonly<Record<string, string>> = {
+  IPAMConfig: "addresses of one's own (--ip, --ip6, --link-local-ip)",
+  MacAddress: "MAC addresses (--mac-address)",
+  Links: "links (--link)",
+  DriverOpts: "driver options of an endpoint (--driver-opt)",
+};
+
+/** Throws unsupported for what would be accepted and ignored. */
+export function refuseEndpointOptions(endpoint: Readonly<Record<string, unknown>>): void {
+  for (const [member, what] of Object.entries(endpointOptions))
+    if (asksSomething(endpoint[member])) refuse(`${what} are not supported: networks carry no traffic; leave them out`);
+}
+
+function asksSomething(value: unknown): boolean {
+  if (typeof value === "object" && value !== null) return Object.values(value).some(asksSomething);
+  return value !== undefined && value !== null && value !== "";
+}
 
 export function newNetwork(body: v.InferOutput<typeof createBody>): NewNetwork {
   return {

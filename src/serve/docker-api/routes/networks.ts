@@ -5,7 +5,7 @@ import { anyMap, looseObject } from "../../../base/shape.ts";
 import type { Container, ContainerService } from "../../../container/container.ts";
 import type { Network, NetworkStore } from "../../../network/store.ts";
 import { readJson } from "../body.ts";
-import { createBody, networkJson, newNetwork, usersOf } from "../network-json.ts";
+import { createBody, networkJson, newNetwork, refuseEndpointOptions, usersOf } from "../network-json.ts";
 import { pathPart, queryOf } from "../query.ts";
 import { sendEmpty, sendJson } from "../respond.ts";
 
@@ -39,6 +39,7 @@ export function networkRoutes(app: FastifyInstance, { networks, containers }: Ne
   app.post("/networks/:id/connect", async (request, reply) => {
     const body = await readJson(request.raw, connectBody);
     const container = containers.get(body.Container);
+    refuseEndpointOptions(body.EndpointConfig ?? {});
     await networks.connect(pathPart(request, "id"), container.id);
     sendEmpty(reply, 200);
   });
