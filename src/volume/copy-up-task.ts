@@ -11,6 +11,7 @@
  * on the volume meanwhile: the store holds its lock.
  */
 import { EngineError, systemCode } from "../base/errors.ts";
+import { copyAttributes, copyTree } from "../host/copy-tree.ts";
 import type { TaskContext } from "../host/pool.ts";
 import { removeTreeAt } from "../host/remove-tree.ts";
 import {
@@ -23,9 +24,7 @@ import {
   RESOLVE,
   readDirectory,
   renameat2,
-  statat,
 } from "../host/sys.ts";
-import { copyAttributes, copyTree } from "./copy-tree.ts";
 
 export const stagingNames = { new: ".copy-up.new", ready: ".copy-up.ready" } as const;
 
@@ -35,6 +34,8 @@ export type CopyUpSource = { readonly root: string; readonly path: string };
 
 /** Names that a volume may hold and still be empty: what mkfs makes, and our own. */
 const ignored: ReadonlySet<string> = new Set(["lost+found", ...Object.values(stagingNames)]);
+/** A filesystem without some kind of attribute cannot keep it: as in Docker, no reason to fail. */
+const xattrs = { unsupportedXattrs: "ignore" } as const;
 const openHow = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
 
 /**
@@ -54,8 +55,8 @@ export function stageCopyUpTask(
   mkdirat(place, stagingNames.new, 0o700);
   const staging = open.add(openat2(place, stagingNames.new, openHow));
   for (const name of ["entries", "root"]) mkdirat(staging, name, 0o700);
-  copyTree(source, open.add(openat2(staging, "entries", openHow)), signal);
-  copyAttributes([source, ""], [staging, "root"], statat(source, ""));
+  copyTree(source, open.add(openat2(staging, "entries", openHow)), { signal, ...xattrs });
+  copyAttributes([source, ""], [staging, "root"], xattrs);
   return true;
 }
 
@@ -76,7 +77,7 @@ export function finishCopyUpTask(
   const entries = openIfThere(open, ready, "entries");
   if (entries !== undefined) for (const name of readDirectory(entries)) moveIn(entries, volume, name);
   const root = openIfThere(open, ready, "root");
-  if (root !== undefined) copyAttributes([root, ""], [volume, ""], statat(root, ""));
+  if (root !== undefined) copyAttributes([root, ""], [volume, ""], xattrs);
   removeTreeAt(place, stagingNames.ready, signal);
   return true;
 }

@@ -1,0 +1,138 @@
+/**
+ * An exact copy of a directory tree: types, contents, owners, modes, modification times, xattrs, device numbers, sockets
+ * and link structure. Goes by directory descriptors, one component a step, and never follows a link, so neither tree can
+ * lead the copy astray; names are bytes. The source must not change meanwhile. Synchronous: for workers.
+ */
+import { systemCode } from "../base/errors.ts";
+import { copyFileData } from "./copy.ts";
+import {
+  closeFd,
+  type FileStat,
+  fchmodat,
+  fchownat,
+  getXattr,
+  linkat,
+  listXattrs,
+  mkdirat,
+  mknodat,
+  O,
+  openat2,
+  readDirectory,
+  readlinkat,
+  setXattr,
+  statat,
+  symlinkat,
+  utimensat,
+} from "./sys.ts";
+
+const type = { mask: 0o170000, directory: 0o040000, file: 0o100000, symlink: 0o120000 } as const;
+const openDirectory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
+
+export type CopyTreeOptions = {
+  readonly signal: AbortSignal;
+  /** What to do with an xattr that the target's filesystem does not have: `fail` keeps the copy exact. */
+  readonly unsupportedXattrs: "fail" | "ignore";
+};
+
+type Copy = CopyTreeOptions & {
+  readonly rootFd: number;
+  /** Inode of a file with several names -> the path, below the target, of its first copy. */
+  readonly links: Map<string, Buffer>;
+};
+type Place = { readonly from: number; readonly to: number; readonly path: Buffer };
+/** An entry in an open directory; an empty name is the directory itself. */
+export type EntryAt = readonly [directory: number, name: Buffer | string];
+
+/** Copies what is in the open directory `from` into the empty open directory `to`, then the directory's own attributes. */
+export function copyTree(from: number, to: number, options: CopyTreeOptions): void {
+  const copy: Copy = { ...options, rootFd: to, links: new Map() };
+  copyEntries(copy, { from, to, path: Buffer.alloc(0) });
+  copyAttributes([from, ""], [to, ""], options);
+}
+
+function copyEntries(copy: Copy, place: Place): void {
+  for (const name of readDirectory(place.from)) {
+    copy.signal.throwIfAborted();
+    const stat = statat(place.from, name);
+    const path = place.path.length === 0 ? name : Buffer.concat([place.path, Buffer.from("/"), name]);
+    if ((stat.mode & type.mask) === type.directory) copyDirectory(copy, { ...place, path }, name);
+    else if (linkCopied(copy, { ...place, path }, { name, stat })) continue;
+    else copyLeaf(place, name, stat);
+    setAttributes([place.from, name], [place.to, name], { ...copy, stat });
+  }
+}
+
+function copyDirectory(copy: Copy, place: Place, name: Buffer): void {
+  mkdirat(place.to, name, 0o700);
+  const from = openat2(place.from, name, openDirectory);
+  try {
+    const to = openat2(place.to, name, openDirectory);
+    try {
+      copyEntries(copy, { from, to, path: place.path });
+    } finally {
+      closeFd(to);
+    }
+  } finally {
+    closeFd(from);
+  }
+}
+
+/** True when the inode was copied before: the name is then a link to that copy. */
+function linkCopied(copy: Copy, place: Place, entry: { name: Buffer; stat: FileStat }): boolean {
+  if (entry.stat.nlink < 2) return false;
+  const key = `${entry.stat.dev}:${entry.stat.ino}`;
+  const first = copy.links.get(key);
+  if (first === undefined) {
+    copy.links.set(key, place.path);
+    return false;
+  }
+  linkat(copy.rootFd, first, place.to, entry.name);
+  return true;
+}
+
+function copyLeaf(place: Place, name: Buffer, stat: FileStat): void {
+  const kind = stat.mode & type.mask;
+  if (kind === type.file) copyFile(place, name, stat.size);
+  else if (kind === type.symlink) symlinkat(readlinkat(place.from, name), place.to, name);
+  else mknodat(place.to, name, kind | 0o600, stat.rdevMajor, stat.rdevMinor);
+}
+
+function copyFile(place: Place, name: Buffer, size: number): void {
+  const from = openat2(place.from, name, { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK });
+  try {
+    const to = openat2(place.to, name, { flags: O.RDWR | O.CREAT | O.EXCL | O.NOFOLLOW, mode: 0o600 });
+    try {
+      if (size > 0) copyFileData(from, to, size);
+    } finally {
+      closeFd(to);
+    }
+  } finally {
+    closeFd(from);
+  }
+}
+
+/** Copies owner, xattrs, mode and modification time of one entry to another. */
+export function copyAttributes(from: EntryAt, to: EntryAt, options: Pick<CopyTreeOptions, "unsupportedXattrs">): void {
+  setAttributes(from, to, { ...options, stat: statat(...from) });
+}
+
+/** In the one order that keeps all: owner (clears setuid), xattrs (some need the owner), mode, times. */
+function setAttributes(
+  from: EntryAt,
+  to: EntryAt,
+  { stat, unsupportedXattrs }: Pick<CopyTreeOptions, "unsupportedXattrs"> & { readonly stat: FileStat },
+): void {
+  fchownat(...to, stat.uid, stat.gid);
+  for (const attribute of listXattrs(...from)) {
+    const value = getXattr(...from, attribute);
+    if (value === undefined) continue;
+    try {
+      setXattr(...to, attribute, value);
+    } catch (error) {
+      if (unsupportedXattrs === "fail" || !["ENOTSUP", "EOPNOTSUPP"].includes(systemCode(error) ?? "")) throw error;
+    }
+  }
+  if ((stat.mode & type.mask) !== type.symlink) fchmodat(...to, stat.mode & 0o7777);
+  const time = BigInt(stat.mtimeSec) * 1_000_000_000n + BigInt(stat.mtimeNsec);
+  utimensat(...to, time, time);
+}
