@@ -14,17 +14,7 @@ import { EngineError, systemCode } from "../base/errors.ts";
 import { copyAttributes, copyTree } from "../host/copy-tree.ts";
 import type { TaskContext } from "../host/pool.ts";
 import { removeTreeAt } from "../host/remove-tree.ts";
-import {
-  AT_FDCWD,
-  closeFd,
-  mkdirat,
-  O,
-  openat2,
-  RENAME,
-  RESOLVE,
-  readDirectory,
-  renameat2,
-} from "../host/sys.ts";
+import { AT_FDCWD, closeFd, mkdirat, O, openat2, RENAME, RESOLVE, readDirectory, renameat2 } from "../host/sys.ts";
 
 export const stagingNames = { new: ".copy-up.new", ready: ".copy-up.ready" } as const;
 
