@@ -78,12 +78,18 @@ class OpenLayerStore implements LayerStore {
     this.#sweeper.start();
   }
 
-  register(
+  async register(
     parent: ChainId | undefined,
     tar: AsyncIterable<Uint8Array>,
     options?: RegisterOptions,
   ): Promise<PendingLayer> {
-    return this.#registrations.register(parent, tar, options);
+    try {
+      return await this.#registrations.register(parent, tar, options);
+    } catch (error) {
+      // What was unpacked until then is in the driver's trash.
+      this.#sweeper.start();
+      throw error;
+    }
   }
 
   publish(layers: readonly PendingLayer[], statements: readonly Statement[]): Promise<void> {

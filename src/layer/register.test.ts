@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ChainId, chainIdOf } from "../base/digest.ts";
 import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { bytes, collectBytes, diffIdOf, StoreBench, tarOf } from "./store.fixture.ts";
@@ -95,6 +96,18 @@ test("what is no tar, a stream that fails, and an abort leave nothing", () =>
     await assert.rejects(bench.store.register(undefined, slow(), { signal: abort.signal }), /enough/);
     await assert.rejects(bench.store.register(undefined, bytes(base), { signal: abort.signal }), /enough/);
     await bench.assertTidy();
+  }));
+
+test("what a broken stream had unpacked is deleted soon, not at the next removal", () =>
+  withStore(async (bench) => {
+    async function* broken(): AsyncGenerator<Uint8Array> {
+      yield Uint8Array.from(base.subarray(0, 600));
+      throw new Error("connection reset");
+    }
+    await assert.rejects(bench.store.register(undefined, broken()), /connection reset/);
+    const trash = join(bench.driver.home, "trash");
+    for (let waited = 0; readdirSync(trash).length > 0 && waited < 5000; waited += 20) await sleep(20);
+    assert.deepEqual(readdirSync(trash), []);
   }));
 
 test("an unknown parent is not found", () =>
