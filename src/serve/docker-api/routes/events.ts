@@ -44,7 +44,7 @@ async function* eventBytes(
     over = true;
     wake();
   };
-  const timer = until === undefined ? undefined : setTimeout(expire, Math.min(until - Date.now(), 2 ** 31 - 1));
+  const timer = until === undefined ? undefined : setTimeout(expire, untilThen(until));
   try {
     if (since !== undefined || until !== undefined)
       waiting = events.recent().filter((event) => event.time >= (since ?? 0));
@@ -63,4 +63,9 @@ async function* eventBytes(
     signal.removeEventListener("abort", onAbort);
     end();
   }
+}
+
+/** Milliseconds until a moment, as a timer takes them: a moment that has passed is now. */
+function untilThen(moment: number): number {
+  return Math.max(0, Math.min(moment - Date.now(), 2 ** 31 - 1));
 }
