@@ -52,8 +52,12 @@ export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Node has no name for a quota that is used up. */
+const edquot = 122;
+
 /** `ENOENT`, `EBUSY`... of a failed system call, else undefined. */
 export function systemCode(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  if (error.code === "UNKNOWN" && "errno" in error && error.errno === -edquot) return "EDQUOT";
   return typeof error.code === "string" ? error.code : undefined;
 }

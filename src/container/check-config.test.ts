@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ErrorCode } from "../base/errors.ts";
-import { checkHostConfig, checkRunConfig, parseSize } from "./check-config.ts";
+import { checkHostConfig, checkRunConfig } from "./check-config.ts";
 import type { HostConfig } from "./container.ts";
 import { parseSignal } from "./signal-name.ts";
 
@@ -109,14 +109,4 @@ test("signals are read by name, number and offset", () => {
   for (const [text, number] of table) assert.equal(parseSignal(text), number, text);
   for (const wrong of ["0", "65", "", "TERMINATE", "-9", "RTMIN+99"])
     assert.throws(() => parseSignal(wrong), { code: "invalid_argument" }, wrong);
-});
-
-test("sizes are read with Docker's binary suffixes", () => {
-  assert.deepEqual(["10", "1k", "10m", "1.5g", "2MB"].map(parseSize), [
-    10,
-    1024,
-    10 * 2 ** 20,
-    1.5 * 2 ** 30,
-    2 * 2 ** 20,
-  ]);
 });

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { EngineError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
+import { parseSize } from "../base/size.ts";
 import type { HostConfig, RestartPolicy } from "./container.ts";
 import { parseSignal } from "./signal-name.ts";
 
@@ -87,14 +88,6 @@ function checkLog(host: HostConfig): void {
     else if (key !== "max-file" || value !== "1")
       throw unsupported(`the log option ${key}=${value} is not supported: max-size, and max-file=1, are`);
   }
-}
-
-/** Bytes of `10m`, `1g`, `512k`, `100`. Throws invalid_argument. */
-export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
-  if (match === null) throw invalid(`invalid size: '${text}'`);
-  const exponent = ["", "k", "m", "g", "t"].indexOf((match[2] ?? "").toLowerCase());
-  return Math.floor(Number(match[1]) * 1024 ** exponent);
 }
 
 /** Throws invalid_argument with Docker's texts. */

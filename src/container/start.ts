@@ -4,9 +4,9 @@
  */
 import { join } from "node:path";
 import { EngineError } from "../base/errors.ts";
+import { parseSize } from "../base/size.ts";
 import type { Attachment, StartOptions } from "../runtime/runtime.ts";
 import { buildSpec } from "../runtime/spec.ts";
-import { parseSize } from "./check-config.ts";
 import { writeConfigFiles } from "./config-files.ts";
 import { type Context, emit, now, saveLazily, timestamp } from "./context.ts";
 import type { Entry } from "./entry.ts";

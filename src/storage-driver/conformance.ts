@@ -14,6 +14,7 @@ import type { Pool } from "../host/pool.ts";
 import { createPool } from "../host/worker-pool.ts";
 import { makeBench } from "./conformance-bench.ts";
 import { lifeCases } from "./conformance-life-cases.ts";
+import { sizeCases } from "./conformance-size-cases.ts";
 import { treeCases } from "./conformance-tree-cases.ts";
 import type { DriverFactory, StorageDriver } from "./driver.ts";
 
@@ -39,7 +40,7 @@ export function runConformance({ name, factory, makeHome }: ConformanceOptions):
       await pool[Symbol.asyncDispose]();
       await base[Symbol.asyncDispose]();
     });
-    for (const [title, run] of [...treeCases, ...lifeCases])
+    for (const [title, run] of [...treeCases, ...lifeCases, ...sizeCases])
       test(title, async () => {
         const home = join(base.path, `case-${++cases}`);
         const driver = await factory.open(home, {}, { pool });

@@ -24,7 +24,7 @@ export type Traits = {
   readonly maxParents: number;
   /** Trees made from a parent share unchanged blocks with it, so a child costs what it changes. */
   readonly sharesBlocks: boolean;
-  /** Names of the `--storage-opt` keys that a container may give ("size"). */
+  /** Names of the `--storage-opt` keys that a container may give; "size" is the contract of size-limit.ts. */
   readonly containerOptions: readonly string[];
 };
 

@@ -7,11 +7,13 @@
  */
 import { mkdir, mkdtemp, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { EngineError, errorMessage, systemCode } from "../../base/errors.ts";
+import { errorMessage, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { filesystemName, nearestExisting } from "../filesystem.ts";
 import { Folders } from "../folders.ts";
+import { containerSize, type SizeRules, sizeOption } from "../size-limit.ts";
+import { parseOptions } from "./options.ts";
 import { emptyTrashTask, makeSubvolumeTask } from "./subvolume-task.ts";
 
 const tasks = new URL("./subvolume-task.ts", import.meta.url);
@@ -25,24 +27,27 @@ export const btrfs: DriverFactory = {
     return trySubvolume(above);
   },
   async open(home, options, context) {
-    for (const key of Object.keys(options))
-      throw new EngineError("invalid_argument", `btrfs: unknown option ${key} (quotas are not supported yet)`);
+    const sizes = parseOptions(options);
     const folders = new Folders(home, "subvolumes");
     await folders.create();
-    return new Btrfs(folders, context);
+    if (sizes.minimum !== undefined || sizes.standard !== undefined)
+      await context.pool.run<{ path: string }, void>(tasks, "enableQuotaTask", { path: home });
+    return new Btrfs(folders, sizes, context);
   },
 };
 
 class Btrfs implements StorageDriver {
   readonly name = "btrfs";
   readonly home: string;
-  readonly traits: Traits = { keeps: "whole", maxParents: 500, sharesBlocks: true, containerOptions: [] };
+  readonly traits: Traits = { keeps: "whole", maxParents: 500, sharesBlocks: true, containerOptions: [sizeOption] };
   readonly #folders: Folders;
+  readonly #sizes: SizeRules;
   readonly #context: DriverContext;
 
-  constructor(folders: Folders, context: DriverContext) {
+  constructor(folders: Folders, sizes: SizeRules, context: DriverContext) {
     this.home = folders.home;
     this.#folders = folders;
+    this.#sizes = sizes;
     this.#context = context;
   }
 
@@ -58,12 +63,10 @@ class Btrfs implements StorageDriver {
   }
 
   async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
-    for (const key of Object.keys(options))
-      throw new EngineError(
-        "invalid_argument",
-        `--storage-opt ${key} is not supported by the btrfs storage driver (quotas are not supported yet)`,
-      );
+    const size = containerSize(options, this.#sizes);
     await this.#make(layer);
+    // Before the rename: what is in sight has its limit.
+    if (size !== undefined) await this.#limit(layer.id, size);
     await this.#folders.commit(layer.id);
   }
 
@@ -115,6 +118,16 @@ class Btrfs implements StorageDriver {
     const [parent] = parents;
     const argument = parent === undefined ? { path } : { path, source: this.#folders.kept(parent) };
     await this.#context.pool.run<{ path: string; source?: string }, void>(tasks, "makeSubvolumeTask", argument);
+  }
+
+  async #limit(id: string, bytes: number): Promise<void> {
+    try {
+      const argument = { path: this.#folders.staged(id), bytes };
+      await this.#context.pool.run<{ path: string; bytes: number }, void>(tasks, "limitTask", argument);
+    } catch (error) {
+      await this.#folders.discard(id);
+      throw error;
+    }
   }
 
   async #setReadOnly(path: string, readOnly: boolean): Promise<void> {

@@ -12,6 +12,7 @@ const request = {
   snapshotCreateV2: 0x50009417,
   getFlags: 0x80089419,
   setFlags: 0x4008941a,
+  inodeLookup: 0xd0009412,
 } as const;
 
 const argumentSize = 4096;
@@ -52,6 +53,14 @@ export function setReadOnly(path: string, readOnly: boolean): void {
   } finally {
     closeFd(fd);
   }
+}
+
+/** The number of the subvolume that `fd` is in. */
+export function subvolumeId(fd: number): bigint {
+  const argument = Buffer.alloc(argumentSize);
+  argument.writeBigUInt64LE(subvolumeInode, 8);
+  ioctl(fd, request.inodeLookup, argument);
+  return argument.readBigUInt64LE(0);
 }
 
 function nameArgument(name: Uint8Array, offset: number): Buffer {

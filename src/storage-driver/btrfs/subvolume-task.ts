@@ -5,7 +5,15 @@
 import { dirname } from "node:path";
 import { systemCode } from "../../base/errors.ts";
 import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat } from "../../host/sys.ts";
-import { createSnapshot, createSubvolume, destroySubvolume, setReadOnly, subvolumeInode } from "./ioctl.ts";
+import {
+  createSnapshot,
+  createSubvolume,
+  destroySubvolume,
+  setReadOnly,
+  subvolumeId,
+  subvolumeInode,
+} from "./ioctl.ts";
+import { enableQuota, limitSubvolume, removeGroup } from "./quota.ts";
 
 const directory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
 
@@ -26,6 +34,23 @@ export function setReadOnlyTask({ path, readOnly }: { readonly path: string; rea
   setReadOnly(path, readOnly);
 }
 
+/** Lets the subvolume `path` take no more than so many bytes; switches quotas on where they are off. */
+export function limitTask({ path, bytes }: { readonly path: string; readonly bytes: number }): void {
+  using subvolume = opened(path);
+  try {
+    limitSubvolume(subvolume.fd, bytes);
+  } catch (error) {
+    if (systemCode(error) !== "ENOTCONN") throw error;
+    enableQuota(subvolume.fd);
+    limitSubvolume(subvolume.fd, bytes);
+  }
+}
+
+export function enableQuotaTask({ path }: { readonly path: string }): void {
+  using folder = opened(path);
+  enableQuota(folder.fd);
+}
+
 /** Deletes every subvolume in `folder`; returns how many there were. */
 export function emptyTrashTask({ folder }: { readonly folder: string }): number {
   using top = opened(folder);
@@ -36,12 +61,27 @@ export function emptyTrashTask({ folder }: { readonly folder: string }): number 
 
 function destroyWithNested(parentFd: number, name: Uint8Array): void {
   try {
-    destroySubvolume(parentFd, name);
+    destroyWithGroup(parentFd, name);
   } catch (error) {
     if (systemCode(error) === "ENOENT") return;
     if (systemCode(error) !== "ENOTEMPTY") throw error;
     destroyBelow(parentFd, name);
-    destroySubvolume(parentFd, name);
+    destroyWithGroup(parentFd, name);
+  }
+}
+
+function destroyWithGroup(parentFd: number, name: Uint8Array): void {
+  const id = idOf(parentFd, name);
+  destroySubvolume(parentFd, name);
+  removeGroup(parentFd, id);
+}
+
+function idOf(parentFd: number, name: Uint8Array): bigint {
+  const fd = openat2(parentFd, Buffer.from(name), directory);
+  try {
+    return subvolumeId(fd);
+  } finally {
+    closeFd(fd);
   }
 }
 
