@@ -29,7 +29,7 @@ bin/strata --version >/dev/null || true
 # programs: command=package, by distribution
 system="runc conmon tini busybox"
 case $purpose in
-  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3" ;;
+  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs" ;;
 esac
 seccomp=/usr/share/containers/seccomp.json
 

@@ -21,6 +21,16 @@ export type MountStep =
       readonly type: string;
       readonly source: string;
       readonly options: readonly string[];
+    }
+  /**
+   * A filesystem that a process of its own serves (FUSE). `program` with `args` and the target as the last of them
+   * mounts it, goes into the background and lives as long as the mount; `directory` is where it looks up relative paths.
+   */
+  | {
+      readonly kind: "helper";
+      readonly program: string;
+      readonly args: readonly string[];
+      readonly directory: string;
     };
 
 export type Mounts = readonly MountStep[];

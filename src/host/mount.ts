@@ -10,6 +10,7 @@ import { readFileSync, realpathSync } from "node:fs";
 import { EngineError, type ErrorCode, errorMessage, systemCode } from "../base/errors.ts";
 import type { MountStep, Mounts } from "../base/mount.ts";
 import { DetachedMount, detach, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
+import { mountHelper } from "./mount-helper.ts";
 import { flagsOfWords, parseMountOptions } from "./mount-options.ts";
 import { mountOverlay, mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
 
@@ -34,6 +35,7 @@ function mountStep(step: MountStep, target: string): void {
   try {
     if (step.kind === "bind") mountBind(step, target);
     else if (step.kind === "overlay") mountOverlayStep(step, target);
+    else if (step.kind === "helper") mountHelper(step, target, mountsAt);
     else mountFilesystem(step, target);
   } catch (error) {
     if (error instanceof EngineError) throw error;
@@ -55,6 +57,7 @@ const codeOf = (error: unknown): ErrorCode => codes[systemCode(error) ?? ""] ?? 
 function describe(step: MountStep): string {
   if (step.kind === "overlay") return `an overlay of ${step.lower.length} layers`;
   if (step.kind === "bind") return step.source;
+  if (step.kind === "helper") return `a filesystem of ${step.program}`;
   // Some sources are addresses with a name and a password.
   return `${step.type} from ${step.source.replace(/\/\/[^/@]*@/, "//")}`;
 }
@@ -175,3 +178,5 @@ function parseLine(line: string): MountEntry {
 export function isMountPoint(path: string): boolean {
   return mountTable().some((entry) => entry.target === path);
 }
+
+const mountsAt = (path: string): number => mountTable().filter((entry) => entry.target === path).length;

@@ -53,6 +53,8 @@ export const treeCases: readonly ConformanceCase[] = [
       await view(one, "layer", (tree) => {
         assert.equal(modeOf(join(tree, "a file")), 0o4755);
         assert.equal(readlinkSync(join(tree, "a link")), "../target with spaces");
+        // A filesystem in user space may count the names that it was asked about.
+        lstatSync(join(tree, "deep/er/still/large"));
         assert.equal(lstatSync(join(tree, "deep/same")).nlink, 2);
       });
     },
@@ -141,7 +143,7 @@ export const treeCases: readonly ConformanceCase[] = [
     "a directory's permissions survive what happens in it (moby 27298)",
     async ({ layer, view }) => {
       await layer(one, (tree) => {
-        for (const mode of [0o700, 0o750, 0o1777, 0o2775]) makeDirectory(join(tree, mode.toString(8)), mode);
+        for (const mode of [0o700, 0o750, 0o1777]) makeDirectory(join(tree, mode.toString(8)), mode);
       });
       await layer(two, (tree) => {
         for (const name of readdirSync(tree)) writeFileSync(join(tree, name, "file"), "");
@@ -149,6 +151,14 @@ export const treeCases: readonly ConformanceCase[] = [
       await view(two, "layer", (tree) => {
         for (const name of readdirSync(tree)) assert.equal(modeOf(join(tree, name)).toString(8), name);
       });
+    },
+  ],
+  [
+    "a directory's setgid bit survives what happens in it",
+    async ({ layer, view }) => {
+      await layer(one, (tree) => makeDirectory(join(tree, "shared"), 0o2775));
+      await layer(two, (tree) => writeFileSync(join(tree, "shared/file"), ""));
+      await view(two, "layer", (tree) => assert.equal(modeOf(join(tree, "shared")), 0o2775));
     },
   ],
   [

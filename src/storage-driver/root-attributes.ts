@@ -14,15 +14,18 @@ import {
   setXattr,
   statat,
   utimensat,
-} from "../../host/sys.ts";
+} from "../host/sys.ts";
 
-/** Copies the attributes of directory `from` to directory `to`, without overlayfs's own marks (`prefix`). */
-export function copyRootAttributes(from: string, to: string, prefix: string): void {
+/** Which xattrs of a directory are the overlay's own marks, and no part of what the directory shows. */
+export type OwnMarks = (attribute: string) => boolean;
+
+/** Copies the attributes of directory `from` to directory `to`, without the overlay's own marks. */
+export function copyRootAttributes(from: string, to: string, isMark: OwnMarks): void {
   const source = openat2(AT_FDCWD, from, { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW });
   try {
     const target = openat2(AT_FDCWD, to, { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW });
     try {
-      copy(source, target, prefix);
+      copy(source, target, isMark);
     } finally {
       closeFd(target);
     }
@@ -31,13 +34,11 @@ export function copyRootAttributes(from: string, to: string, prefix: string): vo
   }
 }
 
-function copy(source: number, target: number, prefix: string): void {
+function copy(source: number, target: number, isMark: OwnMarks): void {
   const { uid, gid, mode, mtimeSec, mtimeNsec } = statat(source, "");
   fchownat(target, "", uid, gid);
   for (const attribute of listXattrs(source, "")) {
-    // An escaped one (trusted.overlay.overlay.x) is the image's own and stays; the others are the kernel's.
-    if (attribute.startsWith(prefix) && !attribute.startsWith(`${prefix}overlay.`)) continue;
-    const value = getXattr(source, "", attribute);
+    const value = isMark(attribute) ? undefined : getXattr(source, "", attribute);
     if (value !== undefined) setXattr(target, "", attribute, value);
   }
   fchmodat(target, "", mode & 0o7777);

@@ -9,10 +9,9 @@
  * layer is filled as a plain directory, with the overlay xattrs of an image escaped. Promises: no mount is held here; a
  * writable that a power cut took before it was ever used is made again by `mounts`.
  */
-import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCode } from "../../base/errors.ts";
 import type { MountStep, Mounts } from "../../base/mount.ts";
+import { DiffFolders } from "../diff-folders.ts";
 import type {
   ChangesDirectory,
   DriverContext,
@@ -23,10 +22,9 @@ import type {
   Traits,
 } from "../driver.ts";
 import { filesystemName } from "../filesystem.ts";
-import { Folders } from "../folders.ts";
+import type { OwnMarks } from "../root-attributes.ts";
 import { sweepTrash } from "../walk.ts";
 import { checkContainerOptions, checkDaemonOptions, inUserNamespace, mountOptions } from "./options.ts";
-import { copyRootAttributes } from "./root-attributes.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
 
 export const overlay2: DriverFactory = {
@@ -36,16 +34,21 @@ export const overlay2: DriverFactory = {
   },
   async open(home, options, context) {
     checkDaemonOptions(options);
-    const folders = new Folders(home, "", ["empty"]);
+    const folders = new DiffFolders(home, isMark);
     await folders.create();
-    await mkdir(join(home, "empty"), { recursive: true, mode: 0o755 });
     const overlay = await mountOptions();
     return new Overlay2({ folders, overlay, trial: await tryOverlay(folders.trash, overlay), context });
   },
 };
 
+const markPrefix = (): string => (inUserNamespace() ? "user.overlay." : "trusted.overlay.");
+
+/** The kernel's; an escaped one (trusted.overlay.overlay.x) is the image's own. */
+const isMark: OwnMarks = (attribute) =>
+  attribute.startsWith(markPrefix()) && !attribute.startsWith(`${markPrefix()}overlay.`);
+
 type Parts = {
-  readonly folders: Folders;
+  readonly folders: DiffFolders;
   readonly overlay: readonly string[];
   readonly trial: Trial;
   readonly context: DriverContext;
@@ -56,8 +59,7 @@ class Overlay2 implements StorageDriver {
   readonly home: string;
   readonly traits: Traits = { keeps: "diff", maxParents: 500, sharesBlocks: true, containerOptions: [] };
   readonly #parts: Parts;
-  readonly #folders: Folders;
-  readonly #userxattr = inUserNamespace();
+  readonly #folders: DiffFolders;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -65,10 +67,10 @@ class Overlay2 implements StorageDriver {
     this.home = parts.folders.home;
   }
 
-  async stage({ id, parents }: LayerRef): Promise<Stage> {
-    const path = this.#folders.staged(id);
-    await this.#make(path, parents);
-    const prefix = this.#prefix();
+  async stage(layer: LayerRef): Promise<Stage> {
+    const { parents } = layer;
+    const path = await this.#folders.stage(layer);
+    const prefix = markPrefix();
     if (parents.length === 0)
       return {
         form: "tree",
@@ -82,29 +84,27 @@ class Overlay2 implements StorageDriver {
   }
 
   async commit({ id }: LayerRef): Promise<void> {
-    await rm(join(this.#folders.staged(id), "work"), { recursive: true, force: true });
     await this.#folders.commit(id);
   }
 
-  async createWritable({ id, parents }: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
+  async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
     checkContainerOptions(options);
-    await this.#make(this.#folders.staged(id), parents);
-    await this.#folders.commit(id);
+    await this.#folders.createWritable(layer);
   }
 
   async mounts({ id, parents }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
     if (kind === "writable") {
-      await this.#mend({ id, parents });
+      await this.#folders.mend({ id, parents });
       return [this.#writeStep(this.#folders.kept(id), parents, this.#parts.overlay)];
     }
-    const lower = [id, ...parents].map((layer) => this.#diff(layer));
+    const lower = [id, ...parents].map((layer) => this.#folders.diff(layer));
     // overlayfs wants two lowers; a bind would show the escaped names of an image's overlay xattrs.
-    if (lower.length === 1) lower.push(join(this.home, "empty"));
+    if (lower.length === 1) lower.push(this.#folders.empty);
     return [{ kind: "overlay", lower, options: this.#parts.overlay }];
   }
 
   changes({ id }: LayerRef): ChangesDirectory {
-    return { path: this.#diff(id), dialect: "overlay" };
+    return { path: this.#folders.diff(id), dialect: "overlay" };
   }
 
   async remove(id: string): Promise<void> {
@@ -127,61 +127,19 @@ class Overlay2 implements StorageDriver {
       ["Supports d_type", String(works)],
       ["Using metacopy", "false"],
       ["Native Overlay Diff", String(works)],
-      ["userxattr", String(this.#userxattr)],
+      ["userxattr", String(inUserNamespace())],
     ];
   }
 
-  describe({ id, parents }: LayerRef): Readonly<Record<string, string>> {
-    const path = this.#folders.kept(id);
-    return {
-      ...(parents.length === 0 ? {} : { LowerDir: parents.map((parent) => this.#diff(parent)).join(":") }),
-      MergedDir: join(path, "merged"),
-      UpperDir: join(path, "diff"),
-      WorkDir: join(path, "work"),
-    };
+  describe(layer: LayerRef): Readonly<Record<string, string>> {
+    return this.#folders.describe(layer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
 
-  #diff(id: string): string {
-    return join(this.#folders.kept(id), "diff");
-  }
-
-  #prefix(): string {
-    return this.#userxattr ? "user.overlay." : "trusted.overlay.";
-  }
-
   #writeStep(path: string, parents: readonly string[], options: readonly string[]): MountStep {
     if (parents.length === 0) return { kind: "bind", source: join(path, "diff"), readonly: false };
-    const lower = parents.map((parent) => this.#diff(parent));
+    const lower = parents.map((parent) => this.#folders.diff(parent));
     return { kind: "overlay", lower, upper: join(path, "diff"), work: join(path, "work"), options };
-  }
-
-  async #make(path: string, parents: readonly string[]): Promise<void> {
-    try {
-      await mkdir(path, { mode: 0o710 });
-      await mkdir(join(path, "work"), { mode: 0o700 });
-      await mkdir(join(path, "diff"), { mode: 0o755 });
-      // Whatever the umask says.
-      await chmod(path, 0o710);
-      await chmod(join(path, "diff"), 0o755);
-      const [parent] = parents;
-      if (parent !== undefined) copyRootAttributes(this.#diff(parent), join(path, "diff"), this.#prefix());
-    } catch (error) {
-      if (systemCode(error) !== "EEXIST") await rm(path, { recursive: true, force: true });
-      throw error;
-    }
-  }
-
-  /** Directories are made and renamed in order, so a missing one means that nothing was ever written in it. */
-  async #mend({ id, parents }: LayerRef): Promise<void> {
-    try {
-      await stat(this.#folders.kept(id));
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-      await rm(this.#folders.staged(id), { recursive: true, force: true });
-      await this.#make(this.#folders.staged(id), parents);
-      await this.#folders.commit(id);
-    }
   }
 }

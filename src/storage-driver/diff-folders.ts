@@ -1,0 +1,109 @@
+/**
+ * The folders of a driver whose layers hold only what they change:
+ *
+ *   <home>/<id>/diff       what the layer or writable changes
+ *   <home>/<id>/work       scratch of the overlay beside a writable's diff
+ *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
+ *
+ * Directories are made in staging and renamed in order, so one that a power cut took was never written in.
+ */
+import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { systemCode } from "../base/errors.ts";
+import type { LayerRef } from "./driver.ts";
+import { Folders } from "./folders.ts";
+import { copyRootAttributes, type OwnMarks } from "./root-attributes.ts";
+
+export class DiffFolders {
+  readonly home: string;
+  readonly #folders: Folders;
+  readonly #isMark: OwnMarks;
+
+  constructor(home: string, isMark: OwnMarks) {
+    this.home = home;
+    this.#folders = new Folders(home, "", ["empty"]);
+    this.#isMark = isMark;
+  }
+
+  get trash(): string {
+    return this.#folders.trash;
+  }
+
+  /** Makes the folders; those that exist keep what they hold. */
+  async create(): Promise<void> {
+    await this.#folders.create();
+    await mkdir(this.empty, { recursive: true, mode: 0o755 });
+  }
+
+  /** A lower directory without anything. */
+  get empty(): string {
+    return join(this.home, "empty");
+  }
+
+  diff(id: string): string {
+    return join(this.#folders.kept(id), "diff");
+  }
+
+  kept(id: string): string {
+    return this.#folders.kept(id);
+  }
+
+  /** Makes a stage whose root has the attributes of its parent's; returns its path. On failure nothing stays. */
+  async stage({ id, parents }: LayerRef): Promise<string> {
+    const path = this.#folders.staged(id);
+    try {
+      await mkdir(path, { mode: 0o710 });
+      await mkdir(join(path, "work"), { mode: 0o700 });
+      await mkdir(join(path, "diff"), { mode: 0o755 });
+      // Whatever the umask says.
+      await chmod(path, 0o710);
+      await chmod(join(path, "diff"), 0o755);
+      const [parent] = parents;
+      if (parent !== undefined) copyRootAttributes(this.diff(parent), join(path, "diff"), this.#isMark);
+    } catch (error) {
+      if (systemCode(error) !== "EEXIST") await rm(path, { recursive: true, force: true });
+      throw error;
+    }
+    return path;
+  }
+
+  async commit(id: string): Promise<void> {
+    await rm(join(this.#folders.staged(id), "work"), { recursive: true, force: true });
+    await this.#folders.commit(id);
+  }
+
+  async createWritable(layer: LayerRef): Promise<void> {
+    await this.stage(layer);
+    await this.#folders.commit(layer.id);
+  }
+
+  /** Makes a writable again that a power cut took. */
+  async mend(layer: LayerRef): Promise<void> {
+    try {
+      await stat(this.#folders.kept(layer.id));
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+      await rm(this.#folders.staged(layer.id), { recursive: true, force: true });
+      await this.createWritable(layer);
+    }
+  }
+
+  discard(id: string): Promise<void> {
+    return this.#folders.discard(id);
+  }
+
+  list(): Promise<string[]> {
+    return this.#folders.list();
+  }
+
+  /** Docker's names of the directories of `layer` (moby overlay2.GetMetadata). */
+  describe({ id, parents }: LayerRef): Readonly<Record<string, string>> {
+    const path = this.#folders.kept(id);
+    return {
+      ...(parents.length === 0 ? {} : { LowerDir: parents.map((parent) => this.diff(parent)).join(":") }),
+      MergedDir: join(path, "merged"),
+      UpperDir: join(path, "diff"),
+      WorkDir: join(path, "work"),
+    };
+  }
+}
