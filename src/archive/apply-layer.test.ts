@@ -81,6 +81,32 @@ test("a layer of every type arrives with owners, modes, times and attributes", a
   assert.equal(lstatSync(join(tree.root, "d/c")).rdev, 5 * 256 + (300 & 0xff) + ((300 & 0xfff00) << 12));
 });
 
+test("files get their owner and mode whatever the directory hands down", async () => {
+  using tree = newTree();
+  const modes = [0o600, 0o644, 0o666, 0o755, 0o4755, 0o2755, 0o1644, 0o000, 0o444];
+  const files = (path: string): RawEntry[] => modes.map((mode) => file(`${path}/${mode.toString(8)}`, "x", { mode }));
+  await tree.apply([
+    dir("plain"),
+    ...files("plain"),
+    dir("group", { gid: 6, mode: 0o2775 }),
+    ...files("group"),
+    // a directory that is known already, and hands down from now on
+    dir("later"),
+    file("later/first"),
+    dir("later", { gid: 7, mode: 0o2755 }),
+    ...files("later"),
+    dir("owner", { gid: 8, uid: 9 }),
+    ...files("owner"),
+  ]);
+  const found = describeTree(tree.root);
+  for (const directory of ["plain", "group", "later", "owner"])
+    for (const mode of modes.map((number) => number.toString(8)))
+      assert.match(
+        found[`/${directory}/${mode}`] ?? "",
+        new RegExp(`^100${mode.padStart(3, "0")} 0:0 |^10${mode} 0:0 `),
+      );
+});
+
 test("implied parents are 0755 and root's", async () => {
   using tree = newTree();
   await tree.apply([file("a/b/c", "x", { uid: 3 })]);

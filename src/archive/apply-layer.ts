@@ -185,6 +185,7 @@ class LayerTree implements Disposable {
     } catch (error) {
       throw explained(error, entry);
     }
+    this.#tree.reopen("");
     this.#times.set("", boundTime(entry.mtime));
   }
 

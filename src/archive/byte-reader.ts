@@ -1,7 +1,8 @@
 /**
  * Pulls bytes from an async iterable in the portions that a parser wants, copying only where a portion spans chunks.
  * Hot paths ask `has` first and so pay no promise for bytes that are here already. `onChunk` sees every byte once, in
- * order, before anybody else does: that is where a digest is made.
+ * order, before anybody else does: that is where a digest is made. A source may use a chunk's memory again once it is
+ * asked for the next one: nothing is kept of a chunk then.
  */
 
 const nothing = Buffer.alloc(0);
@@ -11,8 +12,11 @@ export class ByteReader {
   position = 0;
   readonly #iterator: AsyncIterator<Uint8Array>;
   readonly #onChunk: ((chunk: Uint8Array) => void) | undefined;
+  /** What is read from: the chunk, or a portion that spans two. */
   #buffer: Buffer = nothing;
   #at = 0;
+  /** What is left of the chunk when `#buffer` is such a portion. */
+  #rest: Buffer = nothing;
   #ended = false;
 
   constructor(input: AsyncIterable<Uint8Array>, onChunk?: (chunk: Uint8Array) => void) {
@@ -25,28 +29,41 @@ export class ByteReader {
     return this.#buffer.length - this.#at >= count;
   }
 
-  /** Waits until `count` bytes are here or the input ends; returns how many are here, at most `count`. */
+  /** Waits until `count` bytes (bounded by the caller) are here or the input ends; returns how many are, at most `count`. */
   async fill(count: number): Promise<number> {
-    let here = this.#buffer.length - this.#at;
-    if (here >= count) return count;
-    const parts: Uint8Array[] = here > 0 ? [this.#buffer.subarray(this.#at)] : [];
-    while (here < count && !this.#ended) {
-      const chunk = await this.#pull();
-      if (chunk === undefined) break;
-      parts.push(chunk);
-      here += chunk.length;
+    if (this.has(count)) return count;
+    const portion = Buffer.allocUnsafe(count);
+    let part = this.#buffer.subarray(this.#at);
+    let rest = this.#rest;
+    let here = 0;
+    for (;;) {
+      here += part.copy(portion, here);
+      if (here === count) break;
+      if (rest.length === 0) {
+        const chunk = await this.#pull();
+        if (chunk === undefined) break;
+        if (here === 0 && chunk.length >= count) return this.#readFrom(chunk, nothing, count);
+        rest = chunk;
+      }
+      part = rest.subarray(0, count - here);
+      rest = rest.subarray(part.length);
     }
-    const only = parts.length === 1 ? parts[0] : undefined;
-    this.#buffer = only === undefined ? Buffer.concat(parts, here) : asBuffer(only);
-    this.#at = 0;
-    return Math.min(here, count);
+    return this.#readFrom(portion.subarray(0, here), rest, here);
   }
 
-  /** Takes `count` bytes that are here; the view is good until the next `fill` by anyone who keeps no copy. */
+  #readFrom(buffer: Buffer, rest: Buffer, count: number): number {
+    this.#buffer = buffer;
+    this.#at = 0;
+    this.#rest = rest;
+    return count;
+  }
+
+  /** Takes `count` bytes that are here; the view is good until the next `fill`. */
   take(count: number): Buffer {
     const taken = this.#buffer.subarray(this.#at, this.#at + count);
     this.#at += taken.length;
     this.position += taken.length;
+    if (this.#at === this.#buffer.length && this.#rest.length > 0) this.#readFrom(this.#rest, nothing, 0);
     return taken;
   }
 
@@ -63,14 +80,15 @@ export class ByteReader {
     await this.#iterator.return?.();
   }
 
-  async #pull(): Promise<Uint8Array | undefined> {
+  async #pull(): Promise<Buffer | undefined> {
+    if (this.#ended) return undefined;
     const next = await this.#iterator.next();
     if (next.done === true) {
       this.#ended = true;
       return undefined;
     }
     this.#onChunk?.(next.value);
-    return next.value;
+    return asBuffer(next.value);
   }
 }
 

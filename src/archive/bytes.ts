@@ -35,12 +35,18 @@ export const quoted = (bytes: ByteString): string => JSON.stringify(byteText(byt
 export const longestPath = 4096;
 
 const dirty = /(^|\/)(\.{0,2})(\/|$)/;
+/** No component is empty or begins with a dot: quick to tell, and true of most. */
+const isPlain = (path: ByteString): boolean =>
+  !path.includes("/.") && !path.includes("//") && !path.startsWith(".") && !path.startsWith("/") && !path.endsWith("/");
 
 /**
  * Cleans a path as Go's path.Clean does, without looking at the disk: `a/../b` is `b`, a leading slash means the root,
  * above which nothing leads. Undefined when a relative path leads above the root.
  */
 export function cleanPath(path: ByteString): ByteString | undefined {
+  if (path !== "" && isPlain(path)) return path;
+  // How most tars name their entries.
+  if (path.startsWith("./") && path.length > 2 && isPlain(path.slice(2))) return path.slice(2);
   if (!dirty.test(path)) return path;
   const absolute = path.startsWith("/");
   const kept: string[] = [];

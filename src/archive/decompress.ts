@@ -31,7 +31,8 @@ export async function* decompress(input: AsyncIterable<Uint8Array>): AsyncGenera
     for (let length = 0; length < longestMagic; ) {
       const next = await iterator.next();
       if (next.done === true) break;
-      first.push(next.value);
+      // the source may use its memory again for the next
+      first.push(Buffer.from(next.value));
       length += next.value.length;
     }
     const source = joined(first, iterator);
@@ -62,7 +63,8 @@ class Feed {
 
   async *#watch(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     try {
-      for await (const chunk of source) if (chunk.length > 0) yield chunk;
+      // a copy: streams hold more than one chunk, whose memory the source may use again
+      for await (const chunk of source) if (chunk.length > 0) yield Buffer.from(chunk);
     } catch (error) {
       this.failure = error;
       this.failed = true;

@@ -4,7 +4,7 @@
  * only; anything else that stands there is removed first. What an archive says is checked, what it names is resolved
  * inside the root. Used for layers and for plain archives; their differences are options.
  */
-import { constants, fchmodSync, fchownSync, writeSync } from "node:fs";
+import { constants, fchmodSync, fchownSync, readFileSync, writeSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { EngineError, systemCode } from "../base/errors.ts";
 import {
@@ -99,7 +99,8 @@ async function placeFile(
   reader: TarReader,
   options: PlaceOptions,
 ): Promise<Omit<Placed, "path">> {
-  const fd = createFile(target, entry, options);
+  const mode = modeAtCreation(target.directory, entry);
+  const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
   try {
     let crc = 0;
     for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
@@ -107,10 +108,11 @@ async function placeFile(
       for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at, piece.length - at);
     }
     const owner = options.owner ?? entry;
-    fchownSync(fd, owner.uid, owner.gid);
+    // The engine is root, so what it makes is root's already.
+    if (owner.uid !== 0 || owner.gid !== 0 || !target.directory.givesRootGroup) fchownSync(fd, owner.uid, owner.gid);
     dropInheritedAcl(target.directory, fd, "");
     setXattrs(fd, "", entry, options);
-    fchmodSync(fd, entry.mode);
+    if (mode === undefined) fchmodSync(fd, entry.mode);
     setTime(fd, "", entry);
     return { size: entry.size, crc, kept: false, linkedTo: undefined };
   } finally {
@@ -118,20 +120,30 @@ async function placeFile(
   }
 }
 
-function createFile(target: Target, entry: TarEntry, options: PlaceOptions): number {
-  const open = (): number =>
-    openat2(target.directory.fd, nameOf(target.name), { flags: O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, mode: 0o600 });
+let umask: number | undefined;
+
+/** The process's own; `process.umask()` would change it for a moment, for all threads. */
+function fileCreationMask(): number {
+  umask ??= Number.parseInt(/^Umask:\s+([0-7]+)/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? "777", 8);
+  return umask;
+}
+
+/** The mode of a file whose creation can give it already, so that no call must: most files are such. */
+function modeAtCreation(directory: Directory, { mode, xattrs }: TarEntry): number | undefined {
+  const plain = xattrs.size === 0 && !directory.handsDownAcl && (mode & (0o7000 | fileCreationMask())) === 0;
+  return plain ? mode : undefined;
+}
+
+function createFile(target: Target, entry: TarEntry, options: PlaceOptions & { readonly mode: number }): number {
+  const how = { flags: O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, mode: options.mode };
   try {
-    return open();
+    return openat2(target.directory.fd, nameOf(target.name), how);
   } catch (error) {
     if (systemCode(error) !== "EEXIST") throw error;
   }
   const existing = findStat(target.directory.fd, target.name);
   if (existing !== undefined) replace(target, existing, entry, options);
-  return openat2(directoryAgain(target).fd, nameOf(target.name), {
-    flags: O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW,
-    mode: 0o600,
-  });
+  return openat2(directoryAgain(target).fd, nameOf(target.name), how);
 }
 
 /** Removal may have closed cached directories. */
@@ -152,6 +164,7 @@ function placeOther(target: Target, entry: TarEntry, options: PlaceOptions): Pic
   if (!kept) dropInheritedAcl(directory, directory.fd, target.name);
   applyAttributes(directory.fd, target.name, entry, options);
   setTime(directory.fd, target.name, entry);
+  if (kept) target.tree.reopen(joinPath(directory.path, target.name));
   return { kept, linkedTo: undefined };
 }
 

@@ -35,6 +35,8 @@ export type Directory = {
   readonly path: ByteString;
   /** New entries take an access list over from it, which no archive asked for. */
   readonly handsDownAcl: boolean;
+  /** Its group is root's, so what root makes in it is, too: also with a setgid bit, and where the mount says so. */
+  readonly givesRootGroup: boolean;
 };
 
 export type TreeHooks = {
@@ -106,6 +108,15 @@ export class RootTree implements Disposable {
     this.#remove(at.fd, path, { name: at.name, stat });
   }
 
+  /** Closes a cached directory whose attributes have changed. */
+  reopen(path: ByteString): void {
+    for (const [asked, directory] of this.#open) {
+      if (directory.path !== path) continue;
+      closeFd(directory.fd);
+      this.#open.delete(asked);
+    }
+  }
+
   /** Closes the cached directories; paths may lead elsewhere now. */
   forget(): void {
     for (const directory of this.#open.values()) closeFd(directory.fd);
@@ -148,7 +159,8 @@ export class RootTree implements Disposable {
         closeFd(oldest[1].fd);
       }
     }
-    const directory = { fd, path, handsDownAcl: getXattr(fd, "", "system.posix_acl_default") !== undefined };
+    const handsDownAcl = getXattr(fd, "", "system.posix_acl_default") !== undefined;
+    const directory = { fd, path, handsDownAcl, givesRootGroup: statat(fd, "").gid === 0 };
     this.#open.set(asked, directory);
     return directory;
   }

@@ -85,9 +85,15 @@ export function rawTar(entries: readonly RawEntry[], end: Buffer = Buffer.alloc(
   return Buffer.concat([...entries.map(rawEntry), end]);
 }
 
-/** Bytes as a stream, in pieces of `size`. */
+/** Bytes as a stream, in pieces of `size`, all in the same memory, as a pool gives its input. */
 export async function* stream(bytes: Uint8Array, size = 65536): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+  const memory = Buffer.alloc(size);
+  for (let at = 0; at < bytes.length; at += size) {
+    memory.fill("?");
+    memory.set(bytes.subarray(at, at + size));
+    yield memory.subarray(0, Math.min(size, bytes.length - at));
+  }
+  memory.fill("?");
 }
 
 export async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {

@@ -1,18 +1,24 @@
 /**
  * Bytes between threads with back-pressure: an *outlet* sends, an *inlet* on the other side is read, and the inlet
- * gives credit back as its reader takes bytes. At most `windowSize` (and one chunk) is on its way.
+ * gives credit back as its reader takes bytes. At most `windowSize` (and one packet) is on its way.
  *
- * Chunks are copied once and then transferred, so a writer may use its buffer again, and small writes travel together.
+ * Bytes are copied into packets, which are transferred: a writer may use its buffer again, and small writes travel
+ * together. With `reuse` on both sides the packets come back with the credit and are filled again, so that a long
+ * stream makes no garbage (which is collected late, since it is not on the heap); a reader's chunk is then good only
+ * until it asks for the next.
  */
 import type { Chunk } from "./worker-protocol.ts";
 
 /** Bytes that may be sent and not yet taken. */
 export const windowSize = 1024 * 1024;
-const packetSize = 64 * 1024;
-const largestChunk = 256 * 1024;
+const packetSize = 128 * 1024;
+
+export type ChannelOptions = { readonly reuse?: boolean };
 
 export class Outlet {
   readonly #send: (chunk: Chunk) => void;
+  readonly #reuse: boolean;
+  readonly #free: ArrayBuffer[] = [];
   #packet: Chunk | undefined;
   #filled = 0;
   #inFlight = 0;
@@ -21,8 +27,9 @@ export class Outlet {
   #flushing: NodeJS.Immediate | undefined;
   #waiting: (() => void)[] = [];
 
-  constructor(send: (chunk: Chunk) => void) {
+  constructor(send: (chunk: Chunk) => void, { reuse = false }: ChannelOptions = {}) {
     this.#send = send;
+    this.#reuse = reuse;
   }
 
   /** Everything that was written was also taken. */
@@ -43,23 +50,19 @@ export class Outlet {
 
   /** Copies a part of `chunk` and returns its length. */
   #pack(chunk: Uint8Array, at: number): number {
-    const left = chunk.length - at;
-    if (this.#filled === 0 && left >= packetSize) {
-      const length = Math.min(left, largestChunk);
-      const large = new Uint8Array(length);
-      large.set(chunk.subarray(at, at + length));
-      // Once sent, `large` is detached and has no length any more.
-      this.#post(large);
-      return length;
-    }
-    this.#packet ??= new Uint8Array(packetSize);
-    const length = Math.min(left, packetSize - this.#filled);
+    this.#packet ??= new Uint8Array(this.#free.pop() ?? new ArrayBuffer(packetSize));
+    const length = Math.min(chunk.length - at, packetSize - this.#filled);
     this.#packet.set(chunk.subarray(at, at + length), this.#filled);
     this.#filled += length;
     if (this.#filled === packetSize) this.flush();
-    // What is packed does not wait for more when its writer turns to something else.
-    else this.#flushing ??= setImmediate(() => this.flush());
+    // What is packed does not wait for more when its reader has nothing left and its writer turns to something else.
+    else this.#flushing ??= setImmediate(() => this.#flushWhenAwaited());
     return length;
+  }
+
+  #flushWhenAwaited(): void {
+    this.#flushing = undefined;
+    if (this.#inFlight === 0) this.flush();
   }
 
   /** Sends what is packed. */
@@ -67,10 +70,12 @@ export class Outlet {
     clearImmediate(this.#flushing);
     this.#flushing = undefined;
     if (this.#packet === undefined || this.#filled === 0) return;
-    const full = this.#filled === packetSize ? this.#packet : this.#packet.slice(0, this.#filled);
+    const packed = this.#packet.subarray(0, this.#filled);
+    const full = this.#filled === packetSize;
     this.#packet = undefined;
     this.#filled = 0;
-    this.#post(full);
+    // A packet that does not come back is not worth its whole buffer.
+    this.#post(full || this.#reuse ? packed : packed.slice());
   }
 
   #post(chunk: Chunk): void {
@@ -79,8 +84,11 @@ export class Outlet {
     this.#send(chunk);
   }
 
-  credit(bytes: number): void {
+  /** `packets` are those that came back. */
+  credit(bytes: number, packets: readonly ArrayBuffer[] = []): void {
+    this.#free.push(...packets);
     this.#inFlight -= bytes;
+    if (this.#inFlight === 0) this.flush();
     if (this.#inFlight < windowSize) this.#wake();
   }
 
@@ -105,7 +113,8 @@ export class Outlet {
 }
 
 export type InletEvents = {
-  readonly onCredit: (bytes: number) => void;
+  /** The reader took `bytes`; `packets` (with `reuse`) go back to the outlet. */
+  readonly onCredit: (bytes: number, packets: ArrayBuffer[]) => void;
   /** The reader left before the end. */
   readonly onDiscard: () => void;
 };
@@ -118,15 +127,19 @@ type Pending = {
 /** The reading side; for one reader. */
 export class Inlet implements AsyncIterableIterator<Uint8Array> {
   readonly #events: InletEvents;
-  readonly #queue: Uint8Array[] = [];
+  readonly #reuse: boolean;
+  readonly #queue: Chunk[] = [];
+  #lent: Chunk | undefined;
+  #returned: ArrayBuffer[] = [];
   #uncredited = 0;
   #taken = 0;
   #state: "open" | "ended" | "left" = "open";
   #failure: { readonly error: unknown } | undefined;
   #reader: Pending | undefined;
 
-  constructor(events: InletEvents) {
+  constructor(events: InletEvents, { reuse = false }: ChannelOptions = {}) {
     this.#events = events;
+    this.#reuse = reuse;
   }
 
   /** The writer can send no more until somebody reads. */
@@ -134,7 +147,7 @@ export class Inlet implements AsyncIterableIterator<Uint8Array> {
     return this.#uncredited >= windowSize;
   }
 
-  push(chunk: Uint8Array): void {
+  push(chunk: Chunk): void {
     if (this.#state !== "open") return;
     this.#uncredited += chunk.length;
     this.#queue.push(chunk);
@@ -165,6 +178,7 @@ export class Inlet implements AsyncIterableIterator<Uint8Array> {
     if (chunk === undefined && this.#state === "open") return;
     this.#reader = undefined;
     if (chunk !== undefined) {
+      if (this.#reuse) this.#lent = chunk;
       this.#take(chunk.length);
       reader.resolve({ done: false, value: chunk });
     } else if (this.#failure !== undefined) {
@@ -179,12 +193,16 @@ export class Inlet implements AsyncIterableIterator<Uint8Array> {
     if (this.#taken < windowSize / 4 && this.#queue.length > 0) return;
     this.#uncredited -= this.#taken;
     const taken = this.#taken;
+    const returned = this.#returned;
     this.#taken = 0;
-    this.#events.onCredit(taken);
+    this.#returned = [];
+    this.#events.onCredit(taken, returned);
   }
 
   next(): Promise<IteratorResult<Uint8Array>> {
     if (this.#reader !== undefined) return Promise.reject(new Error("these bytes have one reader, who waits already"));
+    if (this.#lent !== undefined) this.#returned.push(this.#lent.buffer);
+    this.#lent = undefined;
     return new Promise((resolve, reject) => {
       this.#reader = { resolve, reject };
       this.#serve();

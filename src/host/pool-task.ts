@@ -50,9 +50,11 @@ export class PoolTask {
     // A caller that first reads the output must not be blamed for a result that it has not asked for yet.
     this.result.catch(() => undefined);
     const post = (message: ToWorker, transfer?: ArrayBuffer[]): void => this.#host?.post(message, transfer);
-    this.#input = new Outlet((chunk) => post({ type: "data", task: call.id, chunk }, [chunk.buffer]));
+    this.#input = new Outlet((chunk) => post({ type: "data", task: call.id, chunk }, [chunk.buffer]), {
+      reuse: true,
+    });
     this.output = new Inlet({
-      onCredit: (bytes) => post({ type: "credit", task: call.id, bytes }),
+      onCredit: (bytes, packets) => post({ type: "credit", task: call.id, bytes, packets }, packets),
       onDiscard: () => {
         this.#outputLeft = true;
         post({ type: "discard", task: call.id });
@@ -117,7 +119,7 @@ export class PoolTask {
 
   handle(message: FromWorker): void {
     if (message.type === "data") this.output.push(message.chunk);
-    else if (message.type === "credit") this.#input.credit(message.bytes);
+    else if (message.type === "credit") this.#input.credit(message.bytes, message.packets);
     else if (message.type === "discard") this.#leaveInput();
     else if (message.type === "failed") this.reject(fromPlainError(message.error));
     else this.#finish(() => this.#settle.resolve(message.result));

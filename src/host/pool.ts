@@ -5,7 +5,7 @@
 
 /** What a task function gets besides its arguments. Inside, synchronous calls are right. */
 export type TaskContext = {
-  /** Bytes that the caller gave as `input`. */
+  /** Bytes that the caller gave as `input`. A chunk is good until the next one is asked for: its memory is used again. */
   readonly input: AsyncIterable<Uint8Array>;
   /** Sends bytes to the caller; wait for it before the next. */
   readonly write: (chunk: Uint8Array) => Promise<void>;

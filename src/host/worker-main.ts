@@ -50,10 +50,13 @@ async function callTask({ module, name, argument }: RunMessage, context: TaskCon
 async function runTask(message: RunMessage): Promise<void> {
   const { task } = message;
   const output = new Outlet((chunk) => post({ type: "data", task, chunk }, [chunk.buffer]));
-  const input = new Inlet({
-    onCredit: (bytes) => post({ type: "credit", task, bytes }),
-    onDiscard: () => post({ type: "discard", task }),
-  });
+  const input = new Inlet(
+    {
+      onCredit: (bytes, packets) => post({ type: "credit", task, bytes, packets }, packets),
+      onDiscard: () => post({ type: "discard", task }),
+    },
+    { reuse: true },
+  );
   const controller = liveController(message.slot);
   tasks.set(task, { input, output, controller });
   try {
@@ -76,7 +79,7 @@ function handle(message: ToWorker): void {
   const task = tasks.get(message.task);
   if (task === undefined) return;
   if (message.type === "data") task.input.push(message.chunk);
-  else if (message.type === "credit") task.output.credit(message.bytes);
+  else if (message.type === "credit") task.output.credit(message.bytes, message.packets);
   else if (message.type === "discard") task.output.discard();
   else if (message.type === "end")
     task.input.end(message.error === undefined ? undefined : { error: fromPlainError(message.error) });

@@ -21,6 +21,17 @@ export async function countInput(_: undefined, { input }: TaskContext): Promise<
   return count;
 }
 
+/** How much of the first chunk is there after `count` more were read. */
+export async function keepFirst(count: number, { input }: TaskContext): Promise<number> {
+  let first: Uint8Array | undefined;
+  let more = 0;
+  for await (const chunk of input) {
+    first ??= chunk;
+    if (more++ === count) break;
+  }
+  return first?.length ?? -1;
+}
+
 export async function firstChunk(_: undefined, { input }: TaskContext): Promise<number> {
   for await (const chunk of input) return chunk.length;
   return 0;

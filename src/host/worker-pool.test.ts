@@ -68,6 +68,13 @@ test("one buffer may be given as input many times", async () => {
   assert.equal(await pool.run(tasks, "countInput", undefined, { input }), 6_000_000);
 });
 
+test("memory of input comes back to be filled again, once the next chunk was asked for", async () => {
+  await using pool = createPool();
+  const input = (): AsyncIterable<Uint8Array> => repeat(new Uint8Array(128 * 1024), 40);
+  assert.equal(await pool.run(tasks, "keepFirst", 0, { input: input() }), 128 * 1024);
+  assert.equal(await pool.run(tasks, "keepFirst", 30, { input: input() }), 0, "it was transferred back");
+});
+
 test("a writer waits for a reader that does not read", async () => {
   await using pool = createPool();
   const progress = flag();

@@ -9,7 +9,13 @@ export type Chunk = Uint8Array<ArrayBuffer>;
 /** Both ways: bytes (transferred), bytes taken by the reader, and "nobody reads any more". */
 export type ByteMessage =
   | { readonly type: "data"; readonly task: number; readonly chunk: Chunk }
-  | { readonly type: "credit"; readonly task: number; readonly bytes: number }
+  | {
+      readonly type: "credit";
+      readonly task: number;
+      readonly bytes: number;
+      /** To be filled again (transferred). */
+      readonly packets: readonly ArrayBuffer[];
+    }
   | { readonly type: "discard"; readonly task: number };
 
 export type ToWorker =
