@@ -27,12 +27,26 @@ const rule: Readonly<Record<string, { readonly values: readonly string[]; readon
   runtime: { values: ["base", "host"] },
   container: { values: ["base", "host", "image", "layer", "volume", "runtime", "archive", "metadata"] },
   build: { values: ["base", "host", "container", "image", "layer", "transfer", "archive"] },
+  check: {
+    values: [
+      "base",
+      "host",
+      "metadata",
+      "archive",
+      "storage-driver",
+      "layer",
+      "volume",
+      "network",
+      "image",
+      "container",
+    ],
+  },
   serve: {
     values: ["base", "host"],
     types: ["container", "image", "layer", "volume", "network", "transfer", "build", "runtime"],
   },
   client: { values: ["base"] },
-  cli: { values: ["base", "host", "client", "serve"], types: [] },
+  cli: { values: ["base", "host", "client", "serve", "check"], types: [] },
 };
 
 type Import = { readonly from: string; readonly to: string; readonly typeOnly: boolean };

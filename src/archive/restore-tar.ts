@@ -12,19 +12,31 @@ import { blockHeader, endLength, kind, largestBlock, recipeEnd, recipeMagic, rec
 
 const pieceSize = 256 * 1024;
 
-/** The tar, bit for bit. `root` is a path of our own choice. */
-export async function* restoreTar(recipePath: string, root: string): AsyncGenerator<Uint8Array, void, undefined> {
+/** A file that the tree no longer gives back as it was; `missing` when nothing can be opened there. */
+export type LostFile = { readonly path: string; readonly how: "missing" | "changed"; readonly message: string };
+
+export type RestoreOptions = {
+  /** Told of every lost file; something of the right length stands in its place, so that the headers after it can be read. */
+  readonly onLost?: (file: LostFile) => void;
+};
+
+/** The tar, bit for bit. `root` is a path of our own choice. Without `onLost` the first lost file is a data_loss. */
+export async function* restoreTar(
+  recipePath: string,
+  root: string,
+  options: RestoreOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
   using recipe = new Recipe(recipePath);
   const rootFd = openat2(AT_FDCWD, root, { flags: O.RDONLY | O.DIRECTORY });
   try {
-    yield* inPieces(contents(recipe, rootFd));
+    yield* inPieces(contents(recipe, rootFd, options));
   } finally {
     closeFd(rootFd);
   }
 }
 
 /** Literals, and the pieces of payloads. */
-function* contents(recipe: Recipe, rootFd: number): Generator<Uint8Array, void, undefined> {
+function* contents(recipe: Recipe, rootFd: number, { onLost }: RestoreOptions): Generator<Uint8Array, void, undefined> {
   const saved = new SavedContents(recipe);
   let number = 0;
   for (const block of recipe.blocks(kind.main)) {
@@ -32,27 +44,42 @@ function* contents(recipe: Recipe, rootFd: number): Generator<Uint8Array, void, 
     while (!fields.ended) {
       const what = fields.byte();
       if (what === record.literal) yield fields.bytes(fields.varint());
-      else if (what === record.payload) yield* payload(fields, saved, { number: number++, rootFd });
+      else if (what === record.payload) yield* payload(fields, saved, { number: number++, rootFd, onLost });
       else throw recipe.damaged();
     }
   }
 }
 
-function* payload(
-  fields: Fields,
-  saved: SavedContents,
-  at: { readonly number: number; readonly rootFd: number },
-): Generator<Uint8Array, void, undefined> {
+type PayloadPlace = {
+  readonly number: number;
+  readonly rootFd: number;
+  readonly onLost: RestoreOptions["onLost"] | undefined;
+};
+
+function* payload(fields: Fields, saved: SavedContents, at: PayloadPlace): Generator<Uint8Array, void, undefined> {
   const path = fields.bytes(fields.varint()).toString("latin1");
   const size = fields.varint();
   const expected = fields.uint32();
+  const isSaved = saved.next === at.number;
   let sum = 0;
-  const source = saved.next === at.number ? saved.content(size) : fileContent(at.rootFd, path, size);
-  for (const piece of source) {
-    sum = crc32(piece, sum);
-    yield piece;
+  let done = 0;
+  try {
+    for (const piece of isSaved ? saved.content(size) : fileContent(at.rootFd, path, size)) {
+      sum = crc32(piece, sum);
+      done += piece.length;
+      yield piece;
+    }
+    if (sum !== expected) throw lost(path, "its content has changed");
+  } catch (error) {
+    if (at.onLost === undefined || isSaved || !(error instanceof EngineError)) throw error;
+    const how = systemCode(error.cause) === "ENOENT" ? "missing" : "changed";
+    at.onLost({ path: byteText(path), how, message: error.message });
+    yield* zeros(size - done);
   }
-  if (sum !== expected) throw lost(path, "its content has changed");
+}
+
+function* zeros(length: number): Generator<Uint8Array, void, undefined> {
+  for (let left = length; left > 0; left -= pieceSize) yield Buffer.alloc(Math.min(left, pieceSize));
 }
 
 function* fileContent(rootFd: number, path: ByteString, size: number): Generator<Uint8Array, void, undefined> {

@@ -16,6 +16,19 @@ daemonOptions(daemon).action(async (flags: Record<string, unknown>) => {
   const { runDaemon } = await import("./daemon.ts");
   await runDaemon(flags);
 });
+program
+  .command("check")
+  .description("compare the records of a data root with its disk and verify every layer; no daemon may run on it")
+  .option("--data-root <path>", "the data root (default /var/lib/strata)")
+  .option("--exec-root <path>", "where views are mounted meanwhile (default /run/strata)")
+  .option("-s, --storage-driver <name>", "look at this storage driver only (default: all that have data)")
+  .option("--repair", "remove what is incomplete or unreferenced, mend what can be mended")
+  .option("--force", "with --repair: also remove images that are lost and layers of unknown containers")
+  .option("--json", "print one JSON document")
+  .action(async (flags: Record<string, unknown>, command: Command) => {
+    const { runCheck } = await import("./check-command.ts");
+    await runCheck(flags, command);
+  });
 clientCommands(program);
 
 try {

@@ -1,0 +1,81 @@
+/** What an operation that was cut short left behind: staging, trash, mounts, recipes and folders that nothing names. */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { systemCode } from "../base/errors.ts";
+import type { CheckContext } from "./context.ts";
+import type { ProblemKind } from "./problem.ts";
+
+/** Sorted names in a folder; none where there is no folder. */
+export async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(folder)).sort();
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** To be called before the check mounts anything itself. */
+export async function checkLeftovers(context: CheckContext): Promise<void> {
+  const { dataRoot, execRoot, snapshot } = context;
+  await reportPaths(context, join(dataRoot, "staging"), { noun: "a member of an archive that was being loaded" });
+  await reportPaths(context, join(dataRoot, "staging-build"), { noun: "the context of a build" });
+  const volumes = { noun: "a half-made or removed volume", is: (name: string) => /^\.(new|gone)-/.test(name) };
+  await reportPaths(context, join(dataRoot, "volumes"), volumes);
+  const writables = new Set(snapshot.writables.map(({ data }) => data));
+  const marks = { noun: "a mark of a container's layer that is gone", is: (name: string) => !writables.has(name) };
+  await reportPaths(context, join(dataRoot, "layers/open"), marks);
+  const isUnknown = (name: string): boolean => !snapshot.layers.has(name);
+  const recipes = { noun: "no record names it", is: isUnknown, kind: "layer-recipe-unknown" } as const;
+  await reportPaths(context, join(dataRoot, "layers/recipes"), recipes);
+  const containers = new Set(snapshot.containers.map(({ id }) => String(id)));
+  const isGone = (name: string): boolean => /^[0-9a-f]{64}$/.test(name) && !containers.has(name);
+  const folders = { noun: "no record names the container", is: isGone, kind: "container-unknown" } as const;
+  await reportPaths(context, join(dataRoot, "containers"), folders);
+  await reportMounts(context, join(execRoot, "mnt"), () => true);
+  const mounted = new Set(snapshot.writables.flatMap(({ id, state }) => (state === "ready" ? [id] : [])));
+  await reportMounts(context, join(execRoot, "layers"), (name) => !mounted.has(name));
+  await reportTrash(context);
+}
+
+type Rule = { readonly noun: string; readonly is?: (name: string) => boolean; readonly kind?: ProblemKind };
+
+async function reportPaths(
+  { findings }: CheckContext,
+  folder: string,
+  { noun, is = () => true, kind = "leftover" }: Rule,
+): Promise<void> {
+  for (const name of (await namesIn(folder)).filter(is)) {
+    const path = join(folder, name);
+    findings.push({ kind, object: path, detail: noun, repair: "removes it", mend: { remove: path } });
+  }
+}
+
+async function reportMounts({ findings }: CheckContext, folder: string, is: (name: string) => boolean): Promise<void> {
+  for (const name of (await namesIn(folder)).filter(is)) {
+    const path = join(folder, name);
+    const detail = "a place of a mount that nobody uses";
+    findings.push({
+      kind: "leftover",
+      object: path,
+      detail,
+      repair: "unmounts and removes it",
+      mend: { unmount: path },
+    });
+  }
+}
+
+async function reportTrash({ drivers, findings }: CheckContext): Promise<void> {
+  for (const driver of drivers) {
+    const trash = join(driver.home, "trash");
+    const names = await namesIn(trash);
+    if (names.length > 0)
+      findings.push({
+        kind: "leftover",
+        object: trash,
+        detail: `${names.length} removed tree${names.length === 1 ? "" : "s"} not yet deleted`,
+        repair: "deletes them",
+        mend: { sweep: driver },
+      });
+  }
+}
