@@ -30,6 +30,7 @@ export function goMode(mode: number): number {
 
 /** Absolute and clean, but with the trailing `/` or `/.` that a client wrote (it says "what is inside"). */
 export function containerPath(path: string): string {
+  if (path.includes("\0")) throw new EngineError("invalid_argument", "a path has no NUL byte in it");
   const clean = posix.normalize(`/${path}`).replace(/(.)\/+$/, "$1");
   if (clean === "/") return clean;
   if (path.endsWith("/.") || path === ".") return `${clean}/.`;
