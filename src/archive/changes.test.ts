@@ -184,7 +184,7 @@ test("both kinds of driver write the same layer for the same changes", async () 
   change(tree.copy);
   const untimed = (tar: Buffer): Promise<string[]> => names(tar);
   const one = await written((write) => overlayChangesTar(tree.upper, tree.lower, write));
-  const other = await written((write) => compareTreesTar(tree.lower, tree.copy, write));
+  const other = await written((write) => compareTreesTar(tree.lower, tree.copy, { write }));
   assert.deepEqual(await untimed(one), await untimed(other));
 });
 
@@ -209,7 +209,7 @@ test("hard links stay links, also to a file that did not change", async () => {
   using tree = views(image);
   for (const root of [tree.merged, tree.copy]) linkSync(join(root, "etc/a"), join(root, "etc/a2"));
   const one = await written((write) => overlayChangesTar(tree.upper, tree.lower, write));
-  const other = await written((write) => compareTreesTar(tree.lower, tree.copy, write));
+  const other = await written((write) => compareTreesTar(tree.lower, tree.copy, { write }));
   for (const tar of [one, other]) assert.deepEqual(await names(tar), ["etc/", "etc/a", "etc/a2 = etc/a"]);
 });
 
@@ -334,7 +334,7 @@ test("what a container did at random, applied as a layer over the image, is what
         assert.deepEqual(withoutLinks(tree.copy), seen);
 
         execFileSync("cp", ["-a", tree.merged, tree.sub("whole")]);
-        const compared = await written((write) => compareTreesTar(tree.lower, tree.sub("whole"), write));
+        const compared = await written((write) => compareTreesTar(tree.lower, tree.sub("whole"), { write }));
         await applyLayer(stream(compared), tree.sub("second"), { recipePath: tree.sub("recipe") });
         assert.deepEqual(withoutLinks(tree.sub("second")), seen);
         assert.deepEqual(overlayChanges(tree.upper, tree.lower), compareTrees(tree.lower, tree.sub("whole")));

@@ -5,7 +5,7 @@
 import type { Change } from "../base/change.ts";
 import type { TaskContext } from "../host/pool.ts";
 import { type AppliedLayer, applyLayer } from "./apply-layer.ts";
-import { compareTrees, compareTreesSize, compareTreesTar } from "./compare-trees.ts";
+import { type CompareOptions, compareTrees, compareTreesSize, compareTreesTar } from "./compare-trees.ts";
 import { extractTree } from "./extract-tree.ts";
 import { overlayChanges, overlayChangesTar } from "./overlay-changes.ts";
 import { packTree } from "./pack-tree.ts";
@@ -44,19 +44,20 @@ export function overlayChangesTarTask(argument: OverlayArgument, context: TaskCo
   return overlayChangesTar(argument.upper, argument.lowerView, writeOf(context));
 }
 
-export type CompareArgument = { readonly base: string; readonly tree: string };
+export type CompareArgument = CompareOptions & { readonly base: string; readonly tree: string };
 
-export function compareTreesTask(argument: CompareArgument): Change[] {
-  return compareTrees(argument.base, argument.tree);
+export function compareTreesTask({ base, tree, ...options }: CompareArgument): Change[] {
+  return compareTrees(base, tree, options);
 }
 
 /** The output is a layer tar. */
 export function compareTreesTarTask(argument: CompareArgument, context: TaskContext): Promise<void> {
-  return compareTreesTar(argument.base, argument.tree, writeOf(context));
+  const { base, tree, ...options } = argument;
+  return compareTreesTar(base, tree, { ...options, write: writeOf(context) });
 }
 
-export function compareTreesSizeTask(argument: CompareArgument): number {
-  return compareTreesSize(argument.base, argument.tree);
+export function compareTreesSizeTask({ base, tree, ...options }: CompareArgument): number {
+  return compareTreesSize(base, tree, options);
 }
 
 export function treeSizeTask(argument: { readonly path: string }): TreeSize {

@@ -11,6 +11,7 @@
 import { readSync } from "node:fs";
 import { closeFd, type FileStat, O, openat2, RESOLVE, readDirectory, readlinkat } from "../host/sys.ts";
 import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
+import type { PathScope } from "./path-scope.ts";
 import { findStat, isDirectory, isFile, isSymlink, type Location, openDirectory } from "./root-tree.ts";
 import { isGone, readXattrs, type XattrNames } from "./write-tree.ts";
 
@@ -50,6 +51,8 @@ export type DiffOptions = {
    * Also yields files that are the same but have other names than before, so that hard links can be kept.
    */
   readonly links?: boolean;
+  /** Where to look; everywhere unless given. Not for dialects that merge. */
+  readonly scope?: PathScope | undefined;
 };
 
 type Frame = {
@@ -64,17 +67,28 @@ type Pair = {
   /** What stood there before; undefined for a directory that is new. */
   readonly old: Location | undefined;
   readonly merged: boolean;
+  /** What of it may differ; undefined: anything. Only where both sides are one inode. */
+  readonly scope?: PathScope | undefined;
 };
 
 type Side = { readonly at: Location; readonly stat: FileStat };
 
+type Entry = {
+  readonly path: ByteString;
+  readonly now: Side;
+  readonly merged: boolean;
+  readonly scope?: PathScope | undefined;
+};
+
 export class TreeDiff {
   readonly #dialect: Dialect;
   readonly #links: boolean;
+  readonly #scope: PathScope | undefined;
 
   constructor(dialect: Dialect, options: DiffOptions = {}) {
     this.#dialect = dialect;
     this.#links = options.links === true;
+    this.#scope = options.scope;
   }
 
   /** `fresh` and `old` are open directories. */
@@ -84,7 +98,9 @@ export class TreeDiff {
     const { now, before } = sides;
     if (this.#differ(now, before)) yield { kind: "modified", path: "", at: now.at, stat: now.stat };
     const root: Frame = { parent: undefined, pending: undefined };
-    yield* this.#directory({ path: "", fresh: now.at, old: before.at, merged: this.#dialect.merged }, root);
+    const { merged } = this.#dialect;
+    const scope = now.stat.ino === before.stat.ino ? this.#scope : undefined;
+    yield* this.#directory({ path: "", fresh: now.at, old: before.at, merged, scope }, root);
   }
 
   #sides(fresh: Location, old: Location): { readonly now: Side; readonly before: Side } | undefined {
@@ -101,8 +117,8 @@ export class TreeDiff {
     try {
       const marks = this.#dialect.marks({ fd: fresh, name: "" });
       const merged = pair.merged && !marks.opaque;
-      const before = new Set(old === undefined ? [] : readDirectory(old).map(bytesOf));
-      const names = readDirectory(fresh).map(bytesOf).sort();
+      const before = new Set(old === undefined ? [] : namesToLookAt(old, pair.scope));
+      const names = namesToLookAt(fresh, pair.scope).sort();
       const all = names.flatMap((name) => this.#look(fresh, name, marks));
       const entries = all.filter(({ whiteout }) => !whiteout);
       const gone = merged
@@ -115,7 +131,11 @@ export class TreeDiff {
         this.#dialect.check(now.at, stat, path);
         const oldStat = old !== undefined && before.has(name) ? findStat(old, name) : undefined;
         if (old === undefined || oldStat === undefined) yield* this.#added({ path, now, merged }, frame);
-        else yield* this.#both({ path, now, merged }, { at: { fd: old, name }, stat: oldStat }, frame);
+        else {
+          const was = { at: { fd: old, name }, stat: oldStat };
+          const scope = scopeBelow(pair.scope, now, was);
+          if (scope !== "same") yield* this.#both({ path, now, merged, scope }, was, frame);
+        }
       }
     } finally {
       closeFd(fresh);
@@ -133,27 +153,20 @@ export class TreeDiff {
     return [{ name, stat, whiteout: this.#dialect.isWhiteout({ fd, name }, stat, marks) }];
   }
 
-  *#added(
-    { path, now, merged }: { readonly path: ByteString; readonly now: Side; readonly merged: boolean },
-    frame: Frame,
-  ): Generator<Difference, void, undefined> {
+  *#added({ path, now, merged }: Entry, frame: Frame): Generator<Difference, void, undefined> {
     yield* say(frame, { kind: "added", path, at: now.at, stat: now.stat });
     if (!isDirectory(now.stat.mode)) return;
     yield* this.#directory({ path, fresh: now.at, old: undefined, merged }, { parent: frame, pending: undefined });
   }
 
-  *#both(
-    { path, now, merged }: { readonly path: ByteString; readonly now: Side; readonly merged: boolean },
-    before: Side,
-    frame: Frame,
-  ): Generator<Difference, void, undefined> {
+  *#both({ path, now, merged, scope }: Entry, before: Side, frame: Frame): Generator<Difference, void, undefined> {
     const difference: Difference = { kind: "modified", path, at: now.at, stat: now.stat };
     const changed = this.#differ(now, before);
     if (changed) yield* say(frame, difference);
     if (!isDirectory(now.stat.mode)) return;
     const old = isDirectory(before.stat.mode) ? before.at : undefined;
     const below: Frame = { parent: frame, pending: changed ? undefined : difference };
-    yield* this.#directory({ path, fresh: now.at, old, merged }, below);
+    yield* this.#directory({ path, fresh: now.at, old, merged, scope }, below);
   }
 
   #differ(now: Side, before: Side): boolean {
@@ -182,6 +195,18 @@ function* say(frame: Frame, difference: Difference): Generator<Difference, void,
   }
   yield* leading.reverse();
   yield difference;
+}
+
+/** Everything in a directory, or where its names are known to be the same, those that lead to candidates. */
+function namesToLookAt(fd: number, scope: PathScope | undefined): ByteString[] {
+  if (scope === undefined || scope.listed) return readDirectory(fd).map(bytesOf);
+  return [...scope.below.keys()].filter((name) => findStat(fd, name) !== undefined);
+}
+
+/** What may differ in an entry that both sides have: nothing, what the scope says, or, where it is another inode, anything. */
+function scopeBelow(scope: PathScope | undefined, now: Side, before: Side): PathScope | "same" | undefined {
+  if (scope === undefined || now.stat.ino !== before.stat.ino) return undefined;
+  return scope.below.get(now.at.name) ?? "same";
 }
 
 function missing(before: ReadonlySet<ByteString>, entries: readonly { readonly name: ByteString }[]): ByteString[] {

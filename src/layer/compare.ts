@@ -1,7 +1,8 @@
 /**
  * What a writable layer changed: its size, its list of changes, its tar. Where the driver keeps changes apart
- * (overlay), only those are walked; elsewhere the tree is compared with its base, the image's init layer. Everything
- * is walked in pool workers, on a mounted container as it stands, else on mounts of its own.
+ * (overlay), only those are walked; elsewhere the tree is compared with its base, the image's init layer, at the places
+ * that the driver names where it can name them. Everything is walked in pool workers, on a mounted container as it
+ * stands, else on mounts of its own.
  */
 import { archiveTasks } from "../archive/task-url.ts";
 import type { Change } from "../base/change.ts";
@@ -34,7 +35,7 @@ export async function changesSize(parts: Parts, subject: Subject, signal?: Abort
     return bytes;
   }
   await using trees = await mountTrees(parts, subject);
-  const argument = { base: trees.base, tree: trees.tree };
+  const argument = await compareArgument(parts, subject, trees, signal);
   return await parts.pool.run<typeof argument, number>(archiveTasks, "compareTreesSizeTask", argument, options);
 }
 
@@ -62,7 +63,7 @@ async function comparison(parts: Parts, subject: Subject): Promise<Comparison> {
   const upper = await changesOf(parts, subject);
   if (upper === undefined) {
     const trees = await mountTrees(parts, subject);
-    return { name: "compareTrees", argument: { base: trees.base, tree: trees.tree }, mounted: trees };
+    return { name: "compareTrees", argument: await compareArgument(parts, subject, trees), mounted: trees };
   }
   const base = await mountBase(parts, subject.row);
   return { name: "overlayChanges", argument: { upper, lowerView: base.path }, mounted: base };
@@ -91,4 +92,15 @@ async function mountTrees(parts: Parts, { row, path }: Subject): Promise<Trees> 
 
 async function mountWritable(parts: Parts, row: WritableRow): Promise<AsyncDisposable & { readonly path: string }> {
   return parts.mounts.mount(await parts.driver.mounts(writableRef(parts, row), "writable"));
+}
+
+/** Asked after the mounts, whose making may mend the tree. */
+async function compareArgument(
+  { driver, records }: Parts,
+  { row }: Subject,
+  { base, tree }: Trees,
+  signal?: AbortSignal,
+): Promise<object> {
+  const ref = { id: row.data, parents: records.ancestry(row.init) };
+  return { base, tree, candidates: await driver.candidates?.(ref, signal) };
 }

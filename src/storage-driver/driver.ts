@@ -60,6 +60,14 @@ export interface StorageDriver extends AsyncDisposable {
   mounts(layer: LayerRef, kind: "layer" | "writable"): Promise<Mounts>;
   /** Where only the changes of `layer` stand, or undefined where trees must be compared. Touches no disk. */
   changes(layer: LayerRef): ChangesDirectory | undefined;
+  /**
+   * Optional, for drivers that keep whole trees: paths at which a writable may differ from its direct parent, found
+   * without walking the trees (clean paths, one character per byte, "" for the root). What is written until the call is
+   * seen. A path too many is a look in vain; but every name of an inode that changed is listed, and every directory
+   * whose names did, so that what is not listed and is the same inode in both trees is the same. Undefined where that
+   * cannot be told: then everything is compared.
+   */
+  candidates?(layer: LayerRef, signal?: AbortSignal): Promise<readonly string[] | undefined>;
   /** Takes a layer, writable or stage away. It leaves the driver's sight at once and is deleted later. Unknown id: nothing. */
   remove(id: string): Promise<void>;
   /** Every id on disk: layers, writables and stages, also half-made ones. */
@@ -81,8 +89,8 @@ export type DriverContext = {
 /** What selection needs to know before a driver is opened. */
 export type DriverFactory = {
   readonly name: string;
-  /** Resolves to undefined when the driver can work at `home`, else to one sentence that says why not. Leaves nothing behind. */
-  probe(home: string): Promise<string | undefined>;
+  /** Resolves to undefined when the driver can work at `home`, else to one sentence that says why not. Leaves nothing behind. `options` as for `open`; most need none to tell. */
+  probe(home: string, options?: Readonly<Record<string, string>>): Promise<string | undefined>;
   /** `options` are the daemon's `--storage-opt` entries; an unknown one is an invalid_argument that names it. */
   open(home: string, options: Readonly<Record<string, string>>, context: DriverContext): Promise<StorageDriver>;
 };

@@ -9,6 +9,7 @@ import { mkdir, mkdtemp, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
+import { syncFilesystem } from "../../host/durable.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { filesystemName, nearestExisting } from "../filesystem.ts";
 import { Folders } from "../folders.ts";
@@ -17,6 +18,7 @@ import { parseOptions } from "./options.ts";
 import { emptyTrashTask, makeSubvolumeTask } from "./subvolume-task.ts";
 
 const tasks = new URL("./subvolume-task.ts", import.meta.url);
+const generations = new URL("./generations.ts", import.meta.url);
 
 export const btrfs: DriverFactory = {
   name: "btrfs",
@@ -76,6 +78,20 @@ class Btrfs implements StorageDriver {
 
   changes(): undefined {
     return undefined;
+  }
+
+  /** By the generations that btrfs keeps (see generations.ts); writes everything out first, because it looks at the disk's trees. */
+  async candidates({ id, parents }: LayerRef, signal?: AbortSignal): Promise<readonly string[] | undefined> {
+    const [parent] = parents;
+    if (parent === undefined) return undefined;
+    await syncFilesystem(this.home);
+    const argument = { writable: this.#folders.kept(id), parent: this.#folders.kept(parent) };
+    return this.#context.pool.run<typeof argument, string[] | undefined>(
+      generations,
+      "candidatesTask",
+      argument,
+      signal ? { signal } : {},
+    );
   }
 
   async remove(id: string): Promise<void> {
