@@ -7,8 +7,9 @@ import type { DriverFactory } from "./driver.ts";
 import { fuseOverlayfs } from "./fuse-overlayfs/driver.ts";
 import { overlay2 } from "./overlay2/driver.ts";
 import { vfs } from "./vfs/driver.ts";
+import { zfs } from "./zfs/driver.ts";
 
-export const storageDrivers: readonly DriverFactory[] = [overlay2, fuseOverlayfs, btrfs, vfs];
+export const storageDrivers: readonly DriverFactory[] = [overlay2, fuseOverlayfs, btrfs, zfs, vfs];
 
 /** Works anywhere at a price, so data that it left says nothing of what a person wants. */
 export const lastResort: DriverFactory = vfs;

@@ -31,7 +31,7 @@ export async function openStorageDriver(options: SelectOptions): Promise<Storage
 /** The choice alone. Makes nothing. */
 export async function selectStorageDriver(options: SelectOptions): Promise<DriverFactory> {
   const { root, configured, drivers = storageDrivers } = options;
-  if (configured !== undefined && configured !== "") return requested(configured, root, drivers);
+  if (configured !== undefined && configured !== "") return requested(configured, options);
   const prior = await priorDrivers(root, drivers);
   const [only, ...others] = prior;
   if (only !== undefined && others.length > 0)
@@ -39,27 +39,32 @@ export async function selectStorageDriver(options: SelectOptions): Promise<Drive
       "conflict",
       `${root} contains several valid graphdrivers: ${prior.map(({ name }) => name).join(", ")}; please cleanup or explicitly choose storage driver (-s <DRIVER>)`,
     );
-  if (only !== undefined) return working(only, root, "its data stand there");
-  return firstThatWorks(root, drivers);
+  if (only !== undefined) return working(only, options, "its data stand there");
+  return firstThatWorks(options);
 }
 
-async function requested(name: string, root: string, drivers: readonly DriverFactory[]): Promise<DriverFactory> {
+async function requested(name: string, options: SelectOptions): Promise<DriverFactory> {
+  const { drivers = storageDrivers } = options;
   const factory = drivers.find((driver) => driver.name === name);
-  if (factory !== undefined) return working(factory, root, "it was chosen");
+  if (factory !== undefined) return working(factory, options, "it was chosen");
   const known = drivers.map((driver) => driver.name).join(", ");
   throw new EngineError("invalid_argument", `unknown storage driver ${JSON.stringify(name)}; known are: ${known}`);
 }
 
-async function working(factory: DriverFactory, root: string, why: string): Promise<DriverFactory> {
-  const reason = await factory.probe(join(root, factory.name));
+const probe = (factory: DriverFactory, { root, options }: SelectOptions): Promise<string | undefined> =>
+  factory.probe(join(root, factory.name), options);
+
+async function working(factory: DriverFactory, options: SelectOptions, why: string): Promise<DriverFactory> {
+  const reason = await probe(factory, options);
   if (reason === undefined) return factory;
   throw new EngineError("unsupported", `storage driver ${factory.name} (${why}) cannot be used: ${reason}`);
 }
 
-async function firstThatWorks(root: string, drivers: readonly DriverFactory[]): Promise<DriverFactory> {
+async function firstThatWorks(options: SelectOptions): Promise<DriverFactory> {
+  const { root, drivers = storageDrivers } = options;
   const reasons: string[] = [];
   for (const factory of drivers) {
-    const reason = await factory.probe(join(root, factory.name));
+    const reason = await probe(factory, options);
     if (reason === undefined) return factory;
     reasons.push(`${factory.name}: ${reason}`);
   }

@@ -1,0 +1,44 @@
+/**
+ * The command lines of ZFS: `zfs` and `zpool`, of OpenZFS or of zfs-fuse (which knows neither JSON nor `zfs diff`). Only
+ * subcommands and flags that both have are used. Messages are in English, whatever the machine speaks.
+ */
+import { setTimeout } from "node:timers/promises";
+import { EngineError, type ErrorCode, isError } from "../../base/errors.ts";
+import { runProgram } from "../../host/program.ts";
+
+const deadlineMs = 120_000;
+const busyTries = 20;
+const busyPauseMs = 100;
+
+/** Runs `zfs` or `zpool`; resolves to what it printed. Throws with its last words. */
+export async function run(program: "zfs" | "zpool", ...args: readonly string[]): Promise<string> {
+  const env = { ...process.env, LC_ALL: "C" };
+  const { code, stdout, stderr } = await runProgram(program, args, { deadline: deadlineMs, env });
+  if (code === 0) return stdout;
+  const said = stderr.trim().split("\n")[0] ?? "";
+  const words = `${program} ${args[0]}: ${said === "" ? `ended with code ${code}` : said}`;
+  throw new EngineError(codeOf(said), words);
+}
+
+/** Destroys a dataset and its snapshots, again while it is in use: what was unmounted lazily goes a moment later. */
+export async function destroyWhenFree(name: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await run("zfs", "destroy", "-r", name);
+      return;
+    } catch (error) {
+      if (!isError(error, "conflict") || hasClones(error) || tries === busyTries) throw error;
+    }
+    await setTimeout(busyPauseMs);
+  }
+}
+
+/** Whether what failed is kept by clones of it. */
+const hasClones = (error: Error): boolean => error.message.includes("dependent clones");
+
+function codeOf(said: string): ErrorCode {
+  if (/does not exist/.test(said)) return "not_found";
+  if (/busy|umount|has (dependent clones|children)/.test(said)) return "conflict";
+  if (/out of space/.test(said)) return "no_space";
+  return "internal";
+}

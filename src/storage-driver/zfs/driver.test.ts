@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createPool } from "../../host/worker-pool.ts";
+import { runConformance } from "../conformance.ts";
+import { scratchHome } from "../scratch-home.ts";
+import { zfs } from "./driver.ts";
+import { cannotMakePool, zfsHome } from "./zfs-pool.fixture.ts";
+
+const skip = cannotMakePool();
+if (skip === false) runConformance({ name: "zfs on zfs-fuse", factory: zfs, makeHome: zfsHome });
+else test("conformance: zfs on zfs-fuse", { skip });
+
+test("zfs.fsname names the parent of a home elsewhere; status and describe speak Docker's words", {
+  skip,
+}, async () => {
+  await using made = await zfsHome();
+  await using scratch = await scratchHome();
+  await using pool = createPool({ size: 1 });
+  const home = join(scratch.path, "zfs");
+  const options = { "zfs.fsname": made.dataset };
+  assert.equal(await zfs.probe(home, options), undefined);
+  const driver = await zfs.open(home, options, { pool });
+  await driver.createWritable({ id: "top", parents: [] }, {});
+  assert.deepEqual(driver.describe({ id: "top", parents: [] }, "writable"), {
+    Mountpoint: join(home, "graph/top"),
+    Dataset: `${made.dataset}/top`,
+  });
+  const rows = await driver.status();
+  const values = rows.map(([key, value]) => [key, /^\d+$/.test(value) && key.startsWith("Space") ? "bytes" : value]);
+  assert.deepEqual(values, [
+    ["Zpool", made.dataset.split("/")[0]],
+    ["Zpool Health", "ONLINE"],
+    ["Parent Dataset", made.dataset],
+    ["Space Used By Parent", "bytes"],
+    ["Space Available", "bytes"],
+    ["Parent Quota", "no"],
+    ["Compression", "off"],
+  ]);
+  await driver.remove("top");
+  assert.equal(await driver.sweep(), 1);
+});
+
+test("a removed layer waits for its clone, and a place without a dataset is used again", { skip }, async () => {
+  await using made = await zfsHome();
+  await using pool = createPool({ size: 1 });
+  const driver = await zfs.open(join(made.path, "home"), {}, { pool });
+  await driver.stage({ id: "one", parents: [] });
+  await driver.commit({ id: "one", parents: [] });
+  await driver.createWritable({ id: "top", parents: ["one"] }, {});
+  await driver.remove("one");
+  assert.deepEqual(await driver.list(), ["top"]);
+  assert.equal(await driver.sweep(), 0);
+  await driver.remove("top");
+  assert.equal(await driver.sweep(), 2);
+  await mkdir(join(made.path, "home/graph/left"));
+  await driver.createWritable({ id: "left", parents: [] }, {});
+  await assert.rejects(driver.createWritable({ id: "left", parents: [] }, {}), { code: "conflict" });
+  assert.deepEqual(await driver.list(), ["left"]);
+});
