@@ -11,7 +11,7 @@ import { Entry } from "./entry.ts";
 import { volumeNames } from "./mount-sources.ts";
 import { parseContainerName } from "./names.ts";
 import { onlyImageMissing, type Plan, planContainer } from "./plan.ts";
-import { type ContainerRecord, insertStatement, newState } from "./record.ts";
+import { type ContainerRecord, insertStatement, mustSurvive, newState } from "./record.ts";
 
 export async function createContainer(
   context: Context,
@@ -49,6 +49,7 @@ async function makeWritable(context: Context, { image }: Plan, record: Container
   const hold = image?.top === undefined ? [] : layers.holdStatements(layerOwner(record.id), image.top);
   await layers.createWritable(record.id, image?.top, {
     storageOptions: record.hostConfig.StorageOpt ?? {},
+    durable: mustSurvive(record),
     statements: [insertStatement(record, newState), ...hold, ...volumes.holdStatements(record.id, volumeNames(record))],
   });
 }

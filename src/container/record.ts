@@ -121,6 +121,15 @@ export function decodeRow(row: Row): { readonly record: ContainerRecord; readonl
   }
 }
 
+/**
+ * False for a container that goes with its run (`--rm`) or with an operation: start-up removes its record, so a power
+ * cut may. One with volumes survives, since what it knows of them is how they are removed.
+ */
+export function mustSurvive({ hostConfig, transient, mounts }: ContainerRecord): boolean {
+  const goes = hostConfig.AutoRemove === true || transient === true;
+  return !goes || mounts.some(({ type }) => type === "volume");
+}
+
 export const selectAll = "SELECT id, name, record, state FROM container";
 
 export function insertStatement(record: ContainerRecord, state: SavedState): Statement {

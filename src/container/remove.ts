@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { EngineError, isError } from "../base/errors.ts";
 import { type Context, emit, layerOwner } from "./context.ts";
 import type { Entry } from "./entry.ts";
-import { deleteStatement } from "./record.ts";
+import { deleteStatement, mustSurvive } from "./record.ts";
 
 /** The caller holds the container's lock and it does not run. */
 export async function removeLocked(
@@ -25,7 +25,7 @@ export async function removeLocked(
       ...layers.releaseStatements(layerOwner(id)),
       ...volumes.releaseStatements(id),
     ];
-    await layers.removeWritable(id, statements);
+    await layers.removeWritable(id, statements, { durable: mustSurvive(entry.record) });
   } catch (error) {
     entry.phase = before;
     throw error;

@@ -75,5 +75,6 @@ async function remove(parts: Parts, ids: readonly string[]): Promise<void> {
     await driver.remove(id);
     await rm(recipePath(parts, id), { force: true });
   }
-  await records.transact(ids.map((id) => records.forget({ table: "layer_layers", id })));
+  const forgotten = ids.map((id) => records.forget({ table: "layer_layers", id }));
+  await records.transact(forgotten, { durable: false });
 }

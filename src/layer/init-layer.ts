@@ -27,7 +27,7 @@ export class InitLayers {
   async #make(top: string | undefined): Promise<string> {
     const { records, driver } = this.#parts;
     const id = randomId();
-    await records.transact([records.insertLayer({ id, kind: "init", parent: top })]);
+    await records.note(records.insertLayer({ id, kind: "init", parent: top }));
     try {
       await this.#fill(id);
       await syncFilesystem(driver.home);
@@ -35,7 +35,7 @@ export class InitLayers {
       return id;
     } catch (error) {
       await driver.remove(id);
-      await records.transact([records.forget({ table: "layer_layers", id })]);
+      await records.note(records.forget({ table: "layer_layers", id }));
       throw error;
     }
   }

@@ -14,7 +14,7 @@ import type { Change } from "../base/change.ts";
 import type { ChainId } from "../base/digest.ts";
 import { EngineError } from "../base/errors.ts";
 import type { Pool } from "../host/pool.ts";
-import type { Database, Statement } from "../metadata/database.ts";
+import type { Database, Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory, StorageDriver } from "../storage-driver/driver.ts";
 import { collect } from "./collect.ts";
 import { Leases } from "./leases.ts";
@@ -152,8 +152,8 @@ class OpenLayerStore implements LayerStore {
     return this.#writables.unmount(id, holder);
   }
 
-  removeWritable(id: string, statements: readonly Statement[]): Promise<void> {
-    return this.#writables.remove(id, statements);
+  removeWritable(id: string, statements: readonly Statement[], options?: TransactOptions): Promise<void> {
+    return this.#writables.remove(id, statements, options);
   }
 
   writableSize(id: string): Promise<number> {

@@ -3,7 +3,7 @@
  * was acknowledged; writing makes statements, which callers join into transactions.
  */
 import { type ChainId, type DiffId, parseChainId, parseDiffId } from "../base/digest.ts";
-import type { Database, Row, SqlValue, Statement } from "../metadata/database.ts";
+import type { Database, Row, SqlValue, Statement, TransactOptions } from "../metadata/database.ts";
 import type { LayerInfo } from "./store.ts";
 
 /** A ready image layer with its driver's id. */
@@ -38,8 +38,13 @@ export class Records {
     this.#driver = driver;
   }
 
-  transact(statements: readonly Statement[]): Promise<void> {
-    return this.#database.transact(statements);
+  transact(statements: readonly Statement[], options?: TransactOptions): Promise<void> {
+    return this.#database.transact(statements, options);
+  }
+
+  /** For a row that start-up removes when a power cut leaves it half-way: the intent to make, and the end of a removal. */
+  note(statement: Statement): Promise<void> {
+    return this.#database.transact([statement], { durable: false });
   }
 
   findLayer(chainId: ChainId): LayerRow | undefined {

@@ -154,7 +154,7 @@ export class Registrations {
     const id = randomId();
     const { records } = this.#parts;
     try {
-      await records.transact([records.insertLayer({ id, kind: "image", parent: below?.id })]);
+      await records.note(records.insertLayer({ id, kind: "image", parent: below?.id }));
       const layer = refOf(this.#parts, id);
       this.#checkDepth(layer.parents.length + 1);
       const applied = await unpack(this.#parts, layer, { tar, ...(signal ? { signal } : {}) });
@@ -203,7 +203,7 @@ export class Registrations {
     const { driver, records } = this.#parts;
     await driver.remove(id);
     await rm(recipePath(this.#parts, id), { force: true });
-    await records.transact([records.forget({ table: "layer_layers", id })]);
+    await records.note(records.forget({ table: "layer_layers", id }));
   }
 
   /** The pending ones of `layers` and of everything below them, lowest first. */

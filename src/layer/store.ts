@@ -8,7 +8,7 @@
  */
 import type { Change } from "../base/change.ts";
 import type { ChainId, DiffId } from "../base/digest.ts";
-import type { Statement } from "../metadata/database.ts";
+import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
 
 export type LayerInfo = {
@@ -73,7 +73,7 @@ export interface LayerStore extends AsyncDisposable {
   /** Gives a holder's use back; the last one unmounts. Unknown holder: nothing. */
   unmountWritable(id: string, holder: string): Promise<void>;
   /** Record goes first (inside `statements`' transaction), then the data. Idempotent. */
-  removeWritable(id: string, statements: readonly Statement[]): Promise<void>;
+  removeWritable(id: string, statements: readonly Statement[], options?: TransactOptions): Promise<void>;
   /** Bytes that the container added or changed. Exact as of the call: walks in a worker while mounted, recorded figure otherwise. */
   writableSize(id: string): Promise<number>;
   /** Changes against the image, sorted by path; what the engine itself put there is not among them. */
@@ -94,4 +94,6 @@ export type WritableOptions = {
   readonly storageOptions: Readonly<Record<string, string>>;
   /** Joined to the transaction that makes the writable layer ready: the container's own record. */
   readonly statements: readonly Statement[];
+  /** False for what start-up would remove anyway: a power cut may take it (see TransactOptions). */
+  readonly durable?: boolean;
 };

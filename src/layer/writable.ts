@@ -13,7 +13,7 @@ import type { ChainId } from "../base/digest.ts";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
 import { isMountPoint, mountAll } from "../host/mount.ts";
-import type { Statement } from "../metadata/database.ts";
+import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
 import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
 import { InitLayers } from "./init-layer.ts";
@@ -58,19 +58,20 @@ export class Writables {
     await this.#sizes.open(new Set(rows.map(({ data }) => data)));
   }
 
-  async create(id: string, top: ChainId | undefined, { storageOptions, statements }: WritableOptions): Promise<void> {
+  async create(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void> {
+    const { storageOptions, statements, durable = true } = options;
     const { records, driver } = this.#parts;
     const init = await this.#inits.get(this.#layerId(top));
     const data = randomId();
-    await records.transact([records.insertWritable({ id, data, init })]);
+    await records.note(records.insertWritable({ id, data, init }));
     try {
       await driver.createWritable({ id: data, parents: records.ancestry(init) }, storageOptions);
       // A copy that a power cut took could not be told from a whole one; an empty diff is made again by `mounts`.
       if (driver.traits.keeps === "whole") await syncFilesystem(driver.home);
-      await records.transact([records.readyWritable(data), ...statements]);
+      await records.transact([records.readyWritable(data), ...statements], { durable });
     } catch (error) {
       await driver.remove(data);
-      await records.transact([records.forget({ table: "layer_writables", id: data })]);
+      await records.note(records.forget({ table: "layer_writables", id: data }));
       this.#sweeper.start();
       throw error;
     }
@@ -101,18 +102,19 @@ export class Writables {
     });
   }
 
-  remove(id: string, statements: readonly Statement[]): Promise<void> {
+  remove(id: string, statements: readonly Statement[], options?: TransactOptions): Promise<void> {
     this.#cancelMeasuring(id);
     return this.#locks.run(id, async () => {
       const { records, driver } = this.#parts;
       const row = records.findWritable(id);
-      await records.transact(row === undefined ? statements : [...statements, records.removingWritable(id)]);
+      const removing = row === undefined ? [] : [records.removingWritable(id)];
+      await records.transact([...statements, ...removing], options);
       if (row === undefined) return;
       this.#holders.delete(id);
       await this.#unmountPath(this.#path(id));
       await driver.remove(row.data);
       await this.#sizes.forget(row.data);
-      this.#inBackground(records.transact([records.forget({ table: "layer_writables", id: row.data })]));
+      this.#inBackground(records.note(records.forget({ table: "layer_writables", id: row.data })));
       this.#sweeper.start();
     });
   }

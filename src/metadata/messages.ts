@@ -4,12 +4,16 @@ import type { Schema, Statement } from "./database.ts";
 
 export type WriterData = { readonly path: string; readonly schemas: readonly Schema[] };
 
-export type Transaction = { readonly id: number; readonly statements: readonly Statement[] };
+export type Transaction = {
+  readonly id: number;
+  readonly statements: readonly Statement[];
+  readonly durable: boolean;
+};
 
 /** Towards the writer. `close` comes last. */
 export type Request = Transaction | "close";
 
 export type Failure = { readonly code: ErrorCode; readonly message: string; readonly cause?: string };
 
-/** Towards the loop, a batch in one message. Without `failure` the transaction is durable. */
+/** Towards the loop, a batch in one message. Without `failure` the transaction is as durable as it was to be. */
 export type Answer = { readonly id: number; readonly failure?: Failure };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -162,12 +162,40 @@ const acknowledger = (path: string): string => `
   const database = await openDatabase(${JSON.stringify(path)}, ${JSON.stringify([schema])});
   const lane = async (name) => {
     for (let n = 0; ; n++) {
-      await database.transact([{ sql: "INSERT INTO item (name, value) VALUES (?, ?)", parameters: [name + n, n] }]);
+      const sql = "INSERT INTO item (name, value) VALUES (?, ?)";
+      await database.transact([{ sql, parameters: [name + n, n] }], { durable: n % 3 === 0 });
       writeSync(1, name + n + "\\n");
     }
   };
   await Promise.all(["a", "b", "c", "d"].map(lane));
 `;
+
+const writerOf = (path: string, durable: string): string => `
+  import { openDatabase } from ${JSON.stringify(new URL("./open.ts", import.meta.url).href)};
+  const database = await openDatabase(${JSON.stringify(path)}, ${JSON.stringify([schema])});
+  for (let n = 0; n < 40; n++)
+    await database.transact([{ sql: "INSERT INTO item VALUES (?, 0)", parameters: ["n" + n] }], { durable: ${durable} });
+  process.kill(process.pid, "SIGKILL");
+`;
+
+/** How often a process syncs a file while `writerOf` runs in it. */
+function syncsOf(path: string, durable: string): number | undefined {
+  const log = `${path}.strace`;
+  const node = [process.execPath, "--input-type=module", "-e", writerOf(path, durable)];
+  const { error } = spawnSync("strace", ["-f", "-e", "trace=fsync,fdatasync", "-o", log, ...node]);
+  return error === undefined ? readFileSync(log, "utf8").match(/(fsync|fdatasync)\(/g)?.length : undefined;
+}
+
+test("a transaction that need not be durable is not synced, and its order is kept", async (t) => {
+  const path = scratch(t);
+  const all = syncsOf(path, "true");
+  if (all === undefined) return t.skip("strace is not installed");
+  const some = syncsOf(`${path}-2`, "n % 10 === 9") ?? Number.NaN;
+  assert.ok(all >= 40, `${all} syncs of 40 durable transactions`);
+  assert.ok(all - some >= 30, `${all} syncs of 40 durable transactions, ${some} where 4 are`);
+  await using database = await openDatabase(`${path}-2`, [schema]);
+  assert.equal(database.get("SELECT count(*) AS count FROM item")?.count, 40);
+});
 
 test("what was acknowledged before kill -9 is there afterwards", async (t) => {
   const path = scratch(t);

@@ -1,14 +1,14 @@
 /**
  * Opens the metadata store: a read-only connection on this thread, and the one writer thread (`writer.ts`).
  *
- * Promises: what `transact` acknowledges is durable (WAL, synchronous=FULL) and visible to the next `all` or `get`.
+ * Promises: what `transact` acknowledges is durable (see database.ts for less) and visible to the next `all` or `get`.
  * Transactions are applied in the order they were handed in; those that wait share one commit. An open database
  * without work does not keep the process alive; disposing waits for what is queued, folds the WAL in and closes.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { Worker } from "node:worker_threads";
 import { EngineError } from "../base/errors.ts";
-import type { Database, Row, Schema, SqlValue, Statement } from "./database.ts";
+import type { Database, Row, Schema, SqlValue, Statement, TransactOptions } from "./database.ts";
 import type { Answer, Failure, WriterData } from "./messages.ts";
 import { StatementCache } from "./statement-cache.ts";
 
@@ -47,8 +47,8 @@ class OpenDatabase implements Database {
     this.#statements = new StatementCache(reader);
   }
 
-  async transact(statements: readonly Statement[]): Promise<void> {
-    if (statements.length > 0) await this.#writer.transact(statements);
+  async transact(statements: readonly Statement[], { durable = true }: TransactOptions = {}): Promise<void> {
+    if (statements.length > 0) await this.#writer.transact(statements, durable);
   }
 
   all(sql: string, ...parameters: readonly SqlValue[]): readonly Row[] {
@@ -116,11 +116,11 @@ class Writer {
     );
   }
 
-  transact(statements: readonly Statement[]): Promise<void> {
+  transact(statements: readonly Statement[], durable: boolean): Promise<void> {
     if (this.#stopped !== undefined) return Promise.reject(this.#stopped);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      this.#worker.postMessage({ id, statements });
+      this.#worker.postMessage({ id, statements, durable });
       if (this.#waiting.size === 0) this.#worker.ref();
       this.#waiting.set(id, { resolve, reject });
     });

@@ -4,6 +4,9 @@
  * Group commit: all transactions that arrived while the last commit was being synced run between one BEGIN and one
  * COMMIT (one fsync), each in its own SAVEPOINT, so that a failing one is undone alone. When the commit itself fails,
  * the transactions of the batch are tried one by one, so that an innocent one does not pay for another.
+ *
+ * A batch without a durable transaction is written and not synced (sqlite.org/pragma.html#pragma_synchronous); the sync
+ * of a later batch covers it, since both stand in one file, the WAL, and what leaves it is synced before.
  */
 import { closeSync, fsyncSync, openSync } from "node:fs";
 import { dirname } from "node:path";
@@ -45,6 +48,7 @@ class BatchWriter {
   readonly #database: DatabaseSync;
   readonly #statements: StatementCache;
   readonly #path: string;
+  #syncs = true;
 
   constructor(database: DatabaseSync, path: string) {
     this.#database = database;
@@ -63,10 +67,18 @@ class BatchWriter {
   }
 
   #commit(batch: readonly Transaction[]): Answer[] {
+    this.#syncCommits(batch.some(({ durable }) => durable));
     this.#database.exec("BEGIN IMMEDIATE");
     const answers = batch.map((transaction) => this.#apply(transaction));
     this.#database.exec("COMMIT");
     return answers;
+  }
+
+  /** Only between transactions. */
+  #syncCommits(wanted: boolean): void {
+    if (wanted === this.#syncs) return;
+    this.#database.exec(`PRAGMA synchronous = ${wanted ? "FULL" : "NORMAL"}`);
+    this.#syncs = wanted;
   }
 
   #apply({ id, statements }: Transaction): Answer {

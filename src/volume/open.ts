@@ -233,7 +233,8 @@ class OpenVolumeStore implements VolumeStore {
         throw error;
       }
     }
-    await database.transact([deleteStatement(volume.name)]);
+    // The removal is on record already: start-up would end it.
+    await database.transact([deleteStatement(volume.name)], { durable: false });
     this.#whole.delete(volume.name);
     events.emit("volume", "destroy", volume.name, { driver: volume.driver });
   }
