@@ -9,10 +9,11 @@
  * and link target. Synchronous generators: for workers; descriptors in a difference are good until the next one.
  */
 import { readSync } from "node:fs";
+import { systemCode } from "../base/errors.ts";
 import { closeFd, type FileStat, O, openat2, RESOLVE, readDirectory, readlinkat } from "../host/sys.ts";
 import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
 import type { PathScope } from "./path-scope.ts";
-import { findStat, isDirectory, isFile, isSymlink, type Location, openDirectory } from "./root-tree.ts";
+import { findStat, isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
 import { isGone, readXattrs, type XattrNames } from "./write-tree.ts";
 
 export type Difference =
@@ -216,11 +217,16 @@ function missing(before: ReadonlySet<ByteString>, entries: readonly { readonly n
 
 /** Opens a directory for reading; undefined when it went meanwhile. */
 function reopen(at: Location): number | undefined {
+  const flags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW;
+  const open = (more: number): number =>
+    openat2(at.fd, at.name === "" ? "." : nameOf(at.name), { flags: flags | more, resolve: RESOLVE.BENEATH });
   try {
-    return openDirectory(at.fd, at.name === "" ? "." : at.name);
+    return open(O.NOATIME);
   } catch (error) {
     if (isGone(error)) return undefined;
-    throw error;
+    // Only an owner may read and leave no trace.
+    if (systemCode(error) !== "EPERM") throw error;
+    return open(0);
   }
 }
 

@@ -9,6 +9,8 @@ import {
   lutimesSync,
   mkdirSync,
   openSync,
+  readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -146,6 +148,11 @@ function fillBase(root: string): void {
     }
 }
 
+/** A time that somebody set is no reading. */
+function utimesAccess(at: string): void {
+  utimesSync(at, 5000, lstatSync(at).mtimeMs / 1000);
+}
+
 async function tarOf(pair: Pair, candidates?: readonly string[]): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   const write = async (chunk: Uint8Array): Promise<void> => void chunks.push(Buffer.from(chunk));
@@ -195,6 +202,16 @@ test("content that was written over with size and time restored is listed too", 
   await using pair = await pairOf(fillBase);
   kinds.overwrite(join(pair.tree, "a/b/a"));
   assert.deepEqual(await candidatesOf(pair), ["a/b/a"]);
+});
+
+test("what was only read is not listed", async () => {
+  await using pair = await pairOf(fillBase);
+  utimesAccess(join(pair.tree, "a"));
+  assert.deepEqual(readFileSync(join(pair.tree, "b/b/b"), "utf8"), "bbb");
+  assert.equal(readdirSync(pair.tree, { recursive: true }).length, 4 + 16 + 32);
+  // The first touch of a snapshot's root writes more than the time.
+  const listed = (await candidatesOf(pair)).filter((name) => name !== "");
+  assert.deepEqual(listed, ["a"]);
 });
 
 test("every name of a file with many is listed when it changes", async () => {

@@ -20,8 +20,8 @@ const last = 2n ** 64n - 1n;
 /** Inodes have numbers in between (linux/btrfs_tree.h, BTRFS_LAST_FREE_OBJECTID). */
 const lastInode = last - 255n;
 const noUuid = "0".repeat(32);
-/** Offset of the transaction in struct btrfs_inode_item. */
-const transactionAt = 8;
+/** In struct btrfs_inode_item: the transaction, what follows it, the time of the last read, what follows that. */
+const [transactionAt, sizeAt, readTimeAt, changeTimeAt] = [8, 16, 112, 124] as const;
 
 export type CandidatesArgument = { readonly writable: string; readonly parent: string };
 
@@ -34,7 +34,7 @@ export function candidatesTask(
   using base = opened(parent);
   try {
     const made = snapshotOf(tree.fd, base.fd);
-    return made === undefined ? undefined : pathsNewerThan(tree.fd, made, signal);
+    return made === undefined ? undefined : pathsNewerThan({ tree: tree.fd, base: base.fd, made }, signal);
   } catch (error) {
     // A kernel without these requests, or a daemon that may not make them.
     if (["ENOTTY", "EPERM", "EOPNOTSUPP"].includes(systemCode(error) ?? "")) return undefined;
@@ -49,10 +49,12 @@ function snapshotOf(tree: number, base: number): bigint | undefined {
   return child.made;
 }
 
-function pathsNewerThan(fd: number, made: bigint, signal: AbortSignal): string[] | undefined {
-  const inodes = newInodes(fd, made, signal);
+type Snapshot = { readonly tree: number; readonly base: number; readonly made: bigint };
+
+function pathsNewerThan(snapshot: Snapshot, signal: AbortSignal): string[] | undefined {
+  const inodes = newInodes(snapshot, signal);
   if (inodes === undefined) return undefined;
-  const names = new Names(fd);
+  const names = new Names(snapshot.tree);
   const paths: string[] = [];
   let characters = 0;
   for (const inode of inodes) {
@@ -67,20 +69,42 @@ function pathsNewerThan(fd: number, made: bigint, signal: AbortSignal): string[]
   return paths;
 }
 
-function newInodes(fd: number, made: bigint, signal: AbortSignal): bigint[] | undefined {
+function newInodes({ tree, base, made }: Snapshot, signal: AbortSignal): bigint[] | undefined {
   const found: bigint[] = [];
   const range = {
     from: { object: subvolumeInode, type: itemType.inode, offset: 0n },
     to: { object: lastInode, type: 255, offset: last },
     newerThan: made,
   };
-  for (const { object, type, data } of searchTree(fd, range)) {
+  const buffer = searchBuffer();
+  for (const { object, type, data } of searchTree(tree, range)) {
     if (type !== itemType.inode || data.readBigUInt64LE(transactionAt) <= made) continue;
     signal.throwIfAborted();
+    if (sameButForReading(data, findInode(base, object, buffer))) continue;
     found.push(object);
     if (found.length > most.inodes) return undefined;
   }
   return found;
+}
+
+function findInode(fd: number, inode: bigint, buffer: Buffer): Buffer | undefined {
+  const key = { object: inode, type: itemType.inode, offset: 0n };
+  for (const { data } of searchTree(fd, { from: key, to: key }, buffer)) return data;
+  return undefined;
+}
+
+/**
+ * Whether only the access time moved. Whatever else is done to an inode, its names or its attributes moves its counter
+ * of changes (`sequence`) or its change time, which nobody can set back.
+ */
+function sameButForReading(now: Buffer, before: Buffer | undefined): boolean {
+  const same = (from: number, to: number): boolean => before?.compare(now, from, to, from, to) === 0;
+  return (
+    before?.length === now.length &&
+    same(0, transactionAt) &&
+    same(sizeAt, readTimeAt) &&
+    same(changeTimeAt, now.length)
+  );
 }
 
 type Name = { readonly parent: bigint; readonly name: string };
