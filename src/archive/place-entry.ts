@@ -82,15 +82,19 @@ export function applyAttributes(fd: number, name: ByteString, entry: TarEntry, o
 /** The entry's modification time as the disk can keep it. */
 export const boundTime = (time: bigint): bigint => (time < 0n || time >= lastTime ? 0n : time);
 
+/** A name, or an extended attribute, that is longer than any filesystem takes. */
+const entrysFault: ReadonlySet<string> = new Set(["ENAMETOOLONG", "E2BIG"]);
+
 /** An error that names the entry; lack of space keeps its meaning. */
 export function explained(error: unknown, entry: TarEntry): unknown {
   if (error instanceof EngineError) return error;
   const code = systemCode(error);
   if (code === undefined) return error;
   const message = `cannot unpack ${quoted(entry.path)}: ${error instanceof Error ? error.message : code}`;
-  const kind =
-    code === "ENOSPC" || code === "EDQUOT" ? "no_space" : code === "ENAMETOOLONG" ? "invalid_argument" : "internal";
-  return new EngineError(kind, message, { cause: error });
+  const full = code === "ENOSPC" || code === "EDQUOT";
+  return new EngineError(full ? "no_space" : entrysFault.has(code) ? "invalid_argument" : "internal", message, {
+    cause: error,
+  });
 }
 
 async function placeFile(

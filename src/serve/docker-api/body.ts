@@ -27,16 +27,11 @@ function checkContentType(request: IncomingMessage): void {
 async function readText(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  try {
-    for await (const chunk of request) {
-      const data = chunk as Buffer;
-      size += data.length;
-      if (size > limit) throw invalid("request body is larger than 8 MiB");
-      chunks.push(data);
-    }
-  } catch (cause) {
-    if (cause instanceof EngineError) throw cause;
-    throw new EngineError("canceled", "the client went away before the whole body had come", { cause });
+  for await (const chunk of request) {
+    const data = chunk as Buffer;
+    size += data.length;
+    if (size > limit) throw invalid("request body is larger than 8 MiB");
+    chunks.push(data);
   }
   return Buffer.concat(chunks).toString("utf8");
 }

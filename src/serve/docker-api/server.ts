@@ -2,10 +2,10 @@
  * The Docker Engine API over HTTP: routes on fastify, one HTTP server for each address, and sessions (attach, exec) that
  * leave HTTP. A failure of a request is that request's answer; it never takes the server down.
  */
-import type { Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
-import { EngineError } from "../../base/errors.ts";
+import { EngineError, errorCode } from "../../base/errors.ts";
 import { createServer } from "../../base/node-http.ts";
 import { checkVersion, stripVersion, versionOf } from "./api-version.ts";
 import { type Address, formatAddress, listenAt } from "./listen.ts";
@@ -123,13 +123,19 @@ async function createRoutes(
   });
   app.setErrorHandler<FastifyError>((error, request, reply) => {
     reply.hijack();
-    const shown = fromFastify(error, request.headers["content-type"] ?? "");
+    const shown = clientLeft(error, request.raw) ?? fromFastify(error, request.headers["content-type"] ?? "");
     if (describeError(shown).status === 500) onFailure?.(shown, `${request.method} ${request.url.split("?", 1)[0]}`);
     sendError(reply.raw, shown);
   });
   addRoutes(app, services);
   await app.ready();
   return app;
+}
+
+/** Whatever failed because the body broke off is the client's doing. */
+function clientLeft(cause: FastifyError, { destroyed, complete }: IncomingMessage): EngineError | undefined {
+  if (!destroyed || complete || errorCode(cause) !== "internal") return undefined;
+  return new EngineError("canceled", "the client went away before the whole body had come", { cause });
 }
 
 /** fastify's own refusals in dockerd's words. */
