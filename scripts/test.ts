@@ -17,8 +17,11 @@ const mustRun = [
   "conformance: vfs on the scratch filesystem",
   "conformance: vfs on xfs",
   "conformance: btrfs",
+  "conformance: fuse-overlayfs on the scratch filesystem",
+  "conformance: fuse-overlayfs on xfs",
   "volume driver local",
   "the story on overlay2",
+  "the story on fuse-overlayfs",
   "the story on vfs",
 ];
 
