@@ -128,7 +128,11 @@ function reportMissing(
     findings.push({
       ...finding,
       repair: "makes it again: it holds only what the engine puts into every container",
-      mend: { run: () => rebuildInit(context, state.driver, ancestryOf(snapshot, row.id) ?? [row.id]) },
+      mend: {
+        run: () => rebuildInit(context, state.driver, ancestryOf(snapshot, row.id) ?? [row.id]),
+        // Where trees are compared, the new files' times count as changes: the containers are measured anew.
+        statements: [{ sql: "UPDATE layer_writables SET size = NULL WHERE init = ?", parameters: [row.id] }],
+      },
     });
   return false;
 }

@@ -3,8 +3,9 @@
  * there, a file of a lower layer that went. A file is compared by what it says of itself (type, mode, owner, size,
  * time), not by content. For workers.
  */
-import { type ByteString, bytesOfText, splitPath } from "../archive/bytes.ts";
+import { type ByteString, bytesOfText, byteText, splitPath } from "../archive/bytes.ts";
 import { compareTrees } from "../archive/compare-trees.ts";
+import { findStat } from "../archive/root-tree.ts";
 import { type Change, changeKind } from "../base/change.ts";
 import type { ClaimedTree } from "./compare-claims.ts";
 import type { TarClaims } from "./tar-claims.ts";
@@ -20,11 +21,23 @@ export function unexplainedChanges(
   const explained = new Explained(tree, claims);
   const left = compareTrees(trees.below, trees.root).filter((change) => !explained.has(change));
   // A directory that leads to a change counts as changed itself.
-  return left
+  const changed = left
     .filter(
       ({ path, kind }) => kind !== changeKind.modified || !left.some((other) => other.path.startsWith(`${path}/`)),
     )
     .map(({ path, kind }) => ({ path, how: words[kind] }));
+  return [...changed, ...shownAgain(tree, claims)];
+}
+
+/** Names that the layer hides, does not make, and that show all the same. */
+function* shownAgain(tree: ClaimedTree, claims: TarClaims): Generator<{ path: string; how: string }, void, undefined> {
+  const made = new Explained(tree, { all: claims.all, hidden: [] });
+  for (const { clean, what } of claims.hidden) {
+    const real = what === "name" ? tree.realPath(clean) : undefined;
+    if (real === undefined || made.makes(real) || made.makes(clean)) continue;
+    if (tree.at(real, findStat) !== undefined)
+      yield { path: `/${byteText(clean)}`, how: "was deleted and shows again" };
+  }
 }
 
 /** Paths that the tar makes or hides, each as written and as resolved. */
@@ -32,7 +45,7 @@ class Explained {
   readonly #made = new Set<ByteString>([""]);
   readonly #ended = new Set<ByteString>();
 
-  constructor(tree: ClaimedTree, claims: TarClaims) {
+  constructor(tree: ClaimedTree, claims: Pick<TarClaims, "all" | "hidden">) {
     for (const { clean, type } of claims.all)
       for (const path of new Set([clean, tree.realPath(clean) ?? clean])) {
         this.#addMade(path);
@@ -54,6 +67,10 @@ class Explained {
       if (this.#ended.has(above)) return true;
       if (above === "") return false;
     }
+  }
+
+  makes(path: ByteString): boolean {
+    return this.#made.has(path);
   }
 
   #addMade(path: ByteString): void {
