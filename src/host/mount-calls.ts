@@ -2,7 +2,7 @@
  * The system calls of mounting: mount(2) and umount2(2), and the newer ones that build a mount out of sight and attach
  * it when it is whole (fsopen, fsconfig, fsmount, open_tree, mount_setattr: Linux 5.2, 5.12; move_mount).
  */
-import { check, lastErrno, type Name, native, nativeSyscall, systemError } from "./libc.ts";
+import { check, lastErrno, type Name, native, nativeAsync, nativeSyscall, systemError } from "./libc.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, closeFd } from "./sys.ts";
 
 /** Flags of mount(2). */
@@ -88,6 +88,19 @@ export function mount({ source, target, type, flags, data }: MountCall): void {
 export function detach(target: Name): boolean {
   if (calls.umount2(text(target), MNT_DETACH | UMOUNT_NOFOLLOW) >= 0) return true;
   const error = systemError("umount2", target);
+  if (error.code === "EINVAL" || error.code === "ENOENT") return false;
+  throw error;
+}
+
+const umount2Async = nativeAsync("int umount2(const void *, int)");
+
+/** As `detach`, on one of Node's I/O threads: the kernel first writes out what the filesystem holds. */
+export async function detachAsync(target: string): Promise<boolean> {
+  // Not the scratch of this thread: it is used again before the call ends.
+  const path = Buffer.from(`${target}\0`);
+  const { result, errno } = await umount2Async(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+  if (result >= 0) return true;
+  const error = systemError("umount2", target, errno);
   if (error.code === "EINVAL" || error.code === "ENOENT") return false;
   throw error;
 }

@@ -22,6 +22,7 @@ import {
   mountTable,
   parseMountInfo,
   unmountAll,
+  unmountAllAsync,
 } from "./mount.ts";
 import { MS, mount } from "./mount-calls.ts";
 import { mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
@@ -186,15 +187,19 @@ test("a filesystem is mounted with its options, flags among them", { skip }, () 
   unmountAll(target);
 });
 
-test("steps stack on one target and unmount together; nothing mounted is no error", { skip }, () => {
-  const first: MountStep = { kind: "filesystem", type: "tmpfs", source: "first", options: [] };
-  mountAll([first, overlay("stacked", 2), { ...first, source: "third" }], target);
-  assert.equal(mountTable().filter((entry) => entry.target === target).length, 3);
-  unmountAll(target);
-  assert.ok(!isMountPoint(target));
-  unmountAll(target);
-  unmountAll(join(root, "absent"));
-});
+for (const [how, unmount] of [
+  ["at once", async (path: string) => unmountAll(path)],
+  ["off the event loop", unmountAllAsync],
+] as const)
+  test(`steps stack on one target and unmount together, ${how}; nothing mounted is no error`, { skip }, async () => {
+    const first: MountStep = { kind: "filesystem", type: "tmpfs", source: "first", options: [] };
+    mountAll([first, overlay(`stacked${how.length}`, 2), { ...first, source: "third" }], target);
+    assert.equal(mountTable().filter((entry) => entry.target === target).length, 3);
+    await unmount(target);
+    assert.ok(!isMountPoint(target));
+    await unmount(target);
+    await unmount(join(root, "absent"));
+  });
 
 test("a busy mount is taken away", { skip }, () => {
   mountAll([{ kind: "filesystem", type: "tmpfs", source: "busy", options: [] }], target);

@@ -9,7 +9,7 @@
 import { readFileSync, realpathSync } from "node:fs";
 import { EngineError, type ErrorCode, errorMessage, systemCode } from "../base/errors.ts";
 import type { MountStep, Mounts } from "../base/mount.ts";
-import { DetachedMount, detach, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
+import { DetachedMount, detach, detachAsync, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
 import { mountHelper } from "./mount-helper.ts";
 import { flagsOfWords, parseMountOptions } from "./mount-options.ts";
 import { mountOverlay, mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
@@ -113,6 +113,11 @@ function mountFilesystem(step: FilesystemStep, target: string): void {
 /** Takes every mount on `target` away, the topmost first, also those in use (they end with their last user). */
 export function unmountAll(target: string): void {
   while (detach(target));
+}
+
+/** As `unmountAll`, for what was written to: the event loop does not wait for the disk. */
+export async function unmountAllAsync(target: string): Promise<void> {
+  while (await detachAsync(target));
 }
 
 /** Makes `directory` a private mount of itself, so that mounts below it never spread to other namespaces. Idempotent. */

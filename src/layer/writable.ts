@@ -12,7 +12,7 @@ import type { Change } from "../base/change.ts";
 import type { ChainId } from "../base/digest.ts";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
-import { isMountPoint, mountAll } from "../host/mount.ts";
+import { isMountPoint, mountAll, unmountAllAsync } from "../host/mount.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
 import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
@@ -23,8 +23,6 @@ import type { WritableRow } from "./records.ts";
 import { SizeRecord } from "./size-record.ts";
 import type { WritableOptions } from "./store.ts";
 import type { Sweeper } from "./sweeper.ts";
-
-const tasks = new URL("./mount-task.ts", import.meta.url);
 
 /** How long after the last unmount the layer is measured: what is removed at once need not be. */
 const measureDelayMs = 250;
@@ -192,7 +190,7 @@ export class Writables {
   }
 
   async #unmountPath(path: string): Promise<void> {
-    if (isMountPoint(path)) await this.#parts.pool.run<{ path: string }, void>(tasks, "unmountTask", { path });
+    await unmountAllAsync(path);
     try {
       await rmdir(path);
     } catch (error) {
