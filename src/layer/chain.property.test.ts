@@ -143,11 +143,11 @@ test("a random chain is the same tree on every driver, and gives every tar back"
   assert.ok(seen.layers > seen.refused, "most tars are applied");
 });
 
-/** Without the attributes that fuse-overlayfs keeps for itself and refuses, and without setgid, which it loses (its page tells both). */
+/** Without the attributes that fuse-overlayfs keeps for itself and refuses, and without setuid and setgid, which it loses (its page tells both). */
 const plain = (entry: TestEntry): TestEntry => {
   const { xattrs, ...rest } = entry;
   const kept = new Map([...(xattrs ?? [])].filter(([name]) => !name.startsWith("trusted.overlay.")));
-  const mode = rest.mode === undefined ? {} : { mode: rest.mode & ~0o2000 };
+  const mode = rest.mode === undefined ? {} : { mode: rest.mode & ~0o6000 };
   return { ...rest, ...mode, ...(kept.size === 0 ? {} : { xattrs: kept }) };
 };
 
