@@ -110,9 +110,12 @@ export function compareClaims(tree: ClaimedTree, claims: TarClaims): Comparison 
     if (real !== undefined && (other === undefined || (order.get(other) ?? 0) < (order.get(claim) ?? 0)))
       last.set(real, claim);
   }
+  const above = lastBelow(tree, claims);
   const inodes = new Set<string>();
   let size = 0;
   for (const [real, claim] of last) {
+    // Something was put below it later, so a directory was made in its place.
+    if (claim.type !== "directory" && (above.get(real) ?? -1) > (order.get(claim) ?? 0)) continue;
     const stat = tree.at(real, (fd, name) => compareOne(fd, name, { claim, deviations }));
     if (stat === undefined || !claim.counted || !isFile(stat.mode)) continue;
     const inode = `${stat.dev}:${stat.ino}`;
@@ -120,6 +123,17 @@ export function compareClaims(tree: ClaimedTree, claims: TarClaims): Comparison 
     inodes.add(inode);
   }
   return { deviations: deviations.sort((a, b) => (a.path < b.path ? -1 : 1)), size };
+}
+
+/** Real path of a directory -> the number of the last claim below it. */
+function lastBelow(tree: ClaimedTree, claims: TarClaims): ReadonlyMap<ByteString, number> {
+  const found = new Map<ByteString, number>();
+  for (const [index, { clean }] of claims.all.entries())
+    for (let at = tree.realPath(clean) ?? clean; at !== ""; ) {
+      at = splitPath(at).parent;
+      found.set(at, index);
+    }
+  return found;
 }
 
 const missing = (claim: Claim): Deviation => ({
