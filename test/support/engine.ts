@@ -152,6 +152,8 @@ export type StrataOptions = {
   readonly dataRoot?: string;
   readonly driver?: string;
   readonly args?: readonly string[];
+  /** Instead of all that the other members say; the daemon still has to listen on `docker.sock` below `root`. */
+  readonly onlyArgs?: readonly string[];
 };
 
 /** Starts `strata daemon` and waits until it answers. */
@@ -160,12 +162,13 @@ export async function startStrata({
   dataRoot = join(root, "data"),
   driver,
   args = [],
+  onlyArgs,
 }: StrataOptions): Promise<Daemon> {
   mkdirSync(root, { recursive: true });
   const roots = ["--data-root", dataRoot, "--exec-root", join(root, "exec")];
   const socket = ["-H", `unix://${join(root, "docker.sock")}`];
   const storage = driver === undefined ? [] : ["--storage-driver", driver];
-  const all = ["daemon", ...roots, ...socket, ...storage, ...args];
+  const all = ["daemon", ...(onlyArgs ?? [...roots, ...socket, ...storage, ...args])];
   return launch({ program: join(project, "bin/strata"), args: all, root, dataRoot });
 }
 
