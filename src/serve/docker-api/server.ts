@@ -109,6 +109,7 @@ async function createRoutes(
     exposeHeadRoutes: false,
     rewriteUrl: stripVersion,
     routerOptions: { maxParamLength: 4096 },
+    schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
   });
   // bodies stay streams: handlers that want JSON read it themselves, with dockerd's words for what is wrong
   app.removeAllContentTypeParsers();
@@ -136,6 +137,11 @@ async function createRoutes(
 function clientLeft(cause: FastifyError, { destroyed, complete }: IncomingMessage): EngineError | undefined {
   if (!destroyed || complete || errorCode(cause) !== "internal") return undefined;
   return new EngineError("canceled", "the client went away before the whole body had come", { cause });
+}
+
+/** Routes carry no schemas (bodies are decoded by handlers), so the compilers for them, 10 MB, need not be loaded. */
+function noSchemas(): never {
+  throw new EngineError("internal", "a route with a schema: handlers decode their bodies themselves");
 }
 
 /** fastify's own refusals in dockerd's words. */
