@@ -3,10 +3,11 @@
  * A file of another boot is as good as none. The kernel, asked through the runtime, decides what runs; this only adds
  * what the kernel does not tell.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { systemCode } from "../base/errors.ts";
+import { removeFile } from "../host/remove-file.ts";
 import { Mutex } from "./mutex.ts";
 
 const shape = v.object({
@@ -54,14 +55,14 @@ export class VolatileStates {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#lock(id).run(() => rm(this.#path(id), { force: true }));
+    await this.#lock(id).run(() => removeFile(this.#path(id)));
     this.#locks.delete(id);
   }
 
   /** Removes what belongs to no known container. */
   async sweep(known: ReadonlySet<string>): Promise<void> {
     for (const name of await readdir(this.#directory))
-      if (!known.has(name.split(".")[0] ?? "")) await rm(join(this.#directory, name), { force: true });
+      if (!known.has(name.split(".")[0] ?? "")) await removeFile(join(this.#directory, name));
   }
 
   #lock(id: string): Mutex {

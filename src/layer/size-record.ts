@@ -6,8 +6,9 @@
  *
  *   <data root>/layers/open/<id>   an empty file: this writable was mounted since it was measured
  */
-import { access, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { removeFile } from "../host/remove-file.ts";
 import { filesystemName } from "../storage-driver/filesystem.ts";
 import type { Parts } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
@@ -53,7 +54,7 @@ export class SizeRecord {
   }
 
   async forget(data: string): Promise<void> {
-    await rm(join(this.#folder, data), { force: true });
+    await removeFile(join(this.#folder, data));
   }
 
   async #isMarked(data: string): Promise<boolean> {

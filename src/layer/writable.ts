@@ -110,8 +110,7 @@ export class Writables {
       if (row === undefined) return;
       this.#holders.delete(id);
       await this.#unmountPath(this.#path(id));
-      await driver.remove(row.data);
-      await this.#sizes.forget(row.data);
+      await Promise.all([driver.remove(row.data), this.#sizes.forget(row.data)]);
       this.#inBackground(records.note(records.forget({ table: "layer_writables", id: row.data })));
       this.#sweeper.start();
     });
@@ -189,13 +188,11 @@ export class Writables {
     mountAll(await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable"), path);
   }
 
+  /** A mount point that nobody mounts on is an empty directory, and goes with the first call. */
   async #unmountPath(path: string): Promise<void> {
+    if (await isRemoved(path)) return;
     await unmountAllAsync(path);
-    try {
-      await rmdir(path);
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-    }
+    await rmdir(path);
   }
 
   #measureSoon(id: string): void {
@@ -233,5 +230,17 @@ export class Writables {
     );
     this.#background.add(settled);
     void settled.then(() => this.#background.delete(settled));
+  }
+}
+
+async function isRemoved(path: string): Promise<boolean> {
+  try {
+    await rmdir(path);
+    return true;
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "EBUSY" || code === "ENOTEMPTY") return false;
+    if (code === "ENOENT") return true;
+    throw error;
   }
 }

@@ -60,8 +60,7 @@ export class Folders {
 
   /** kept or staging -> trash; an id that is nowhere: nothing. */
   async discard(id: string): Promise<void> {
-    await this.#trash(this.kept(id));
-    await this.#trash(this.staged(id));
+    await Promise.all([this.#trash(this.kept(id)), this.#trash(this.staged(id))]);
   }
 
   async #trash(path: string): Promise<void> {
