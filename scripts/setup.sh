@@ -31,10 +31,6 @@ system="runc conmon tini busybox"
 case $purpose in
   test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs" ;;
 esac
-# the zfs suite runs on zfs-fuse, which not every distribution has; without it the suite says so
-case $purpose in
-  test) if apt-cache show zfs-fuse >/dev/null 2>&1; then system="$system zfs-fuse"; fi ;;
-esac
 seccomp=/usr/share/containers/seccomp.json
 
 missing=""

@@ -21,7 +21,6 @@ const mustRun = [
   "conformance: fuse-overlayfs on xfs",
   "volume driver local",
   "the story on overlay2",
-  "the story on fuse-overlayfs",
   "the story on vfs",
 ];
 

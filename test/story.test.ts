@@ -64,7 +64,7 @@ async function savedLayerSizes(daemon: Daemon, image: string, scratch: string): 
   return sizes;
 }
 
-for (const driver of ["overlay2", "fuse-overlayfs", "vfs"]) {
+for (const driver of ["overlay2", "vfs"]) {
   describe(`the story on ${driver} (seed ${seed})`, () => {
     const scratch = scratchFolder();
     const random = seededRandom(seed);

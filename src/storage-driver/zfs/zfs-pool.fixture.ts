@@ -17,6 +17,8 @@ const pool = "strata-suite";
 
 /** Why there can be no pool here, or false. */
 export function cannotMakePool(): string | false {
+  if (process.env.STRATA_ZFS === undefined)
+    return "the zfs driver is under way: STRATA_ZFS=1 runs its suites (zfs-fuse)";
   try {
     accessSync(daemon);
   } catch {
