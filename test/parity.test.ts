@@ -206,7 +206,7 @@ const contextFiles: Readonly<Record<string, string>> = {
 LABEL a=b "c d"=e
 ENV X=1 Y="two words"
 ARG N=5
-WORKDIR /work/dir
+WORKDIR /srv/dir
 COPY file sub/ ./
 RUN echo $N $X > out && cat file
 EXPOSE 80 443/udp
