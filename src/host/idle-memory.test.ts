@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { giveBackFreeMemory } from "./idle-memory.ts";
+import { setTimeout } from "node:timers/promises";
+import { giveBackFreeMemory, giveBackStartMemory } from "./idle-memory.ts";
 import { native } from "./libc.ts";
 
 const anonymous = (): number =>
@@ -23,4 +24,12 @@ test("memory that was freed goes back to the kernel", (t) => {
   giveBackFreeMemory();
   assert.ok(before - anonymous() > 40_000, `${before} kB before, ${anonymous()} kB after`);
   free(last);
+});
+
+test("what a start left is collected", async () => {
+  const left = ((): WeakRef<object> => new WeakRef({ text: "x".repeat(1000) }))();
+  // a reference that was just made is kept until the turn of the event loop ends
+  await setTimeout(1);
+  giveBackStartMemory();
+  assert.equal(left.deref(), undefined);
 });
