@@ -19,7 +19,7 @@ import type { ContainerService } from "./container/container.ts";
 import { openContainerService } from "./container/open.ts";
 import { containerSchema } from "./container/record.ts";
 import { writeFileDurably } from "./host/durable.ts";
-import { giveBackFreeMemory } from "./host/idle-memory.ts";
+import { giveBackMemory } from "./host/idle-memory.ts";
 import { lockFile } from "./host/lock.ts";
 import type { Pool } from "./host/pool.ts";
 import { createPool } from "./host/worker-pool.ts";
@@ -168,7 +168,7 @@ async function openGround(options: EngineOptions, stack: AsyncDisposableStack): 
   await makeRoot(dataRoot, 0o710);
   await makeRoot(execRoot, 0o711);
   stack.use(lockFile(join(dataRoot, "strata.pid")));
-  const pool = stack.use(createPool({ onIdle: giveBackFreeMemory }));
+  const pool = stack.use(createPool({ onIdle: giveBackMemory }));
   const database = stack.use(await openDatabase(join(dataRoot, "meta.db"), schemas));
   return { dataRoot, execRoot, pool, database, events: new EventBus() };
 }

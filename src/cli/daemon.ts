@@ -7,7 +7,7 @@ import { flushCompileCache } from "node:module";
 import type { Logger } from "pino";
 import { EngineError } from "../base/errors.ts";
 import { defaultExecRoot, type Engine, openEngine } from "../engine.ts";
-import { giveBackStartMemory } from "../host/idle-memory.ts";
+import { giveBackMemory } from "../host/idle-memory.ts";
 import { parseAddress } from "../serve/docker-api/listen.ts";
 import { createDockerApi, type DockerApi } from "../serve/docker-api/server.ts";
 import { keyValues, readSettings, type Settings } from "./daemon-config.ts";
@@ -36,7 +36,7 @@ export async function runDaemon(flags: Readonly<Record<string, unknown>>): Promi
   log.info({ dataRoot: engine.dataRoot, driver: engine.layers.driverName }, "the engine is up");
   flushCompileCache();
   // what only the start needed
-  setTimeout(giveBackStartMemory, settled).unref();
+  setTimeout(giveBackMemory, settled).unref();
   await stop;
   setTimeout(() => process.exit(1), closeDeadline).unref();
   await stack.disposeAsync();

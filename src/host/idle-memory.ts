@@ -1,32 +1,37 @@
 /**
- * Memory that was freed goes back to the kernel. glibc keeps what threads and streams gave back for the next ones; an
- * idle daemon has no next ones. Where the C library has no such call (musl) nothing is kept, and nothing happens.
- *
- * A start leaves more: source texts, and the stripper of types where something had to be compiled. The collector would
- * take them when the heap has doubled, which an idle daemon's never does.
+ * An idle daemon gives memory back to the kernel, which nothing else would do: the collector waits until the heap has
+ * doubled, and glibc keeps what was freed for the next ones. Called when a start has come to rest (it leaves source
+ * texts, and the stripper of types where something had to be compiled) and when the worker threads have ended.
  */
-import { setFlagsFromString } from "node:v8";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { native } from "./libc.ts";
 
 const trim = native("int malloc_trim(size_t)");
-let isKnown = true;
+let canTrim = true;
 
-/** Takes some milliseconds: for moments without work. */
-export function giveBackFreeMemory(): void {
-  if (!isKnown) return;
+/** A collection holds the process up for about a tenth of a second: it must be worth it. */
+const worthwhile = 4 * 1024 * 1024;
+let heapAfter = 0;
+
+/** For moments without work. */
+export function giveBackMemory(): void {
+  if (getHeapStatistics().total_physical_size > heapAfter + worthwhile) {
+    collectGarbage();
+    heapAfter = getHeapStatistics().total_physical_size;
+  }
+  if (!canTrim) return;
   try {
     trim(0);
   } catch {
-    isKnown = false;
+    // Another C library (musl), which keeps nothing.
+    canTrim = false;
   }
 }
 
-/** Once, when a start has come to rest: everything that can be collected, in a pause of about a tenth of a second. */
-export function giveBackStartMemory(): void {
+function collectGarbage(): void {
   setFlagsFromString("--expose-gc");
   const collect: unknown = runInNewContext("gc");
   setFlagsFromString("--no-expose-gc");
   if (typeof collect === "function") collect({ type: "major", execution: "sync", flavor: "last-resort" });
-  giveBackFreeMemory();
 }
