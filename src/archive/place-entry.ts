@@ -4,7 +4,7 @@
  * only; anything else that stands there is removed first. What an archive says is checked, what it names is resolved
  * inside the root. Used for layers and for plain archives; their differences are options.
  */
-import { constants, fchmodSync, fchownSync, readFileSync, writeSync } from "node:fs";
+import { constants, fchmodSync, fchownSync, writeSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { EngineError, systemCode } from "../base/errors.ts";
 import {
@@ -23,6 +23,7 @@ import {
   symlinkat,
   utimensat,
 } from "../host/sys.ts";
+import { fileCreationMask } from "../host/umask.ts";
 import { type ByteString, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
 import type { TarEntry, TarReader } from "./read-tar.ts";
 import { type Directory, findStat, isDirectory, type RootTree } from "./root-tree.ts";
@@ -122,14 +123,6 @@ async function placeFile(
   } finally {
     closeFd(fd);
   }
-}
-
-let umask: number | undefined;
-
-/** The process's own; `process.umask()` would change it for a moment, for all threads. */
-function fileCreationMask(): number {
-  umask ??= Number.parseInt(/^Umask:\s+([0-7]+)/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? "777", 8);
-  return umask;
 }
 
 /** The mode of a file whose creation can give it already, so that no call must: most files are such. */

@@ -32,7 +32,8 @@ export async function finishRun(context: Context, entry: Entry, finish: Finish):
     entry.saved = state;
     entry.phase = { kind: "idle" };
     tell();
-    await Promise.all([giveBackProcess(context, entry), removeEnded(context, entry)]);
+    // Starting a program holds the event loop up for milliseconds: who waits for the removal is told before.
+    await removeEnded(context, entry).finally(() => giveBackProcess(context, entry));
     return;
   }
   rest(context, entry, { ...finish, state, ran });

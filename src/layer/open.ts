@@ -140,8 +140,16 @@ class OpenLayerStore implements LayerStore {
     return mounts.mount(await driver.mounts(refOf(this.#parts, this.#get(chainId).id), "layer"));
   }
 
-  createWritable(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void> {
-    return this.#writables.create(id, top, options);
+  /** The lease keeps a removal of the image from taking the layers before the row of the writable stands on them. */
+  async createWritable(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void> {
+    if (top === undefined) return this.#writables.create(id, undefined, options);
+    const layer = this.#get(top).id;
+    this.#leases.take(layer);
+    try {
+      await this.#writables.create(id, top, options);
+    } finally {
+      this.#leases.give(layer);
+    }
   }
 
   mountWritable(id: string, holder: string): Promise<string> {

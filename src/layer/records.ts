@@ -209,19 +209,12 @@ export class Records {
     return { sql: "DELETE FROM layer_owners WHERE owner = ?", parameters: [owner] };
   }
 
+  /** Its data are there already: data without a row are what a crash left, and go at start-up. */
   insertWritable(row: { id: string; data: string; init: string }): Statement {
     return {
       sql: `INSERT INTO layer_writables (data, id, driver, state, init, size)
-            SELECT ?, ?, ?, 'staging', id, 0 FROM layer_layers WHERE id = ? AND state = 'ready'`,
+            SELECT ?, ?, ?, 'ready', id, 0 FROM layer_layers WHERE id = ? AND state = 'ready'`,
       parameters: [row.data, row.id, this.#driver, row.init],
-      changes: 1,
-    };
-  }
-
-  readyWritable(data: string): Statement {
-    return {
-      sql: "UPDATE layer_writables SET state = 'ready' WHERE data = ? AND state = 'staging'",
-      parameters: [data],
       changes: 1,
     };
   }

@@ -61,15 +61,13 @@ export class Writables {
     const { records, driver } = this.#parts;
     const init = await this.#inits.get(this.#layerId(top));
     const data = randomId();
-    await records.note(records.insertWritable({ id, data, init }));
     try {
       await driver.createWritable({ id: data, parents: records.ancestry(init) }, storageOptions);
       // A copy that a power cut took could not be told from a whole one; an empty diff is made again by `mounts`.
       if (driver.traits.keeps === "whole") await syncFilesystem(driver.home);
-      await records.transact([records.readyWritable(data), ...statements], { durable });
+      await records.transact([records.insertWritable({ id, data, init }), ...statements], { durable });
     } catch (error) {
       await driver.remove(data);
-      await records.note(records.forget({ table: "layer_writables", id: data }));
       this.#sweeper.start();
       throw error;
     }

@@ -10,6 +10,7 @@
 import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { fileCreationMask } from "../host/umask.ts";
 import type { LayerRef } from "./driver.ts";
 import { Folders } from "./folders.ts";
 import { copyRootAttributes, type OwnMarks } from "./root-attributes.ts";
@@ -52,12 +53,9 @@ export class DiffFolders {
   async stage({ id, parents }: LayerRef): Promise<string> {
     const path = this.#folders.staged(id);
     try {
-      await mkdir(path, { mode: 0o710 });
-      await mkdir(join(path, "work"), { mode: 0o700 });
-      await mkdir(join(path, "diff"), { mode: 0o755 });
-      // Whatever the umask says.
-      await chmod(path, 0o710);
-      await chmod(join(path, "diff"), 0o755);
+      await makeFolder(path, 0o710);
+      const folders = [makeFolder(join(path, "work"), 0o700), makeFolder(join(path, "diff"), 0o755)];
+      for (const made of await Promise.allSettled(folders)) if (made.status === "rejected") throw made.reason;
       const [parent] = parents;
       if (parent !== undefined) copyRootAttributes(this.diff(parent), join(path, "diff"), this.#isMark);
     } catch (error) {
@@ -106,4 +104,10 @@ export class DiffFolders {
       WorkDir: join(path, "work"),
     };
   }
+}
+
+/** With exactly this mode. */
+async function makeFolder(path: string, mode: number): Promise<void> {
+  await mkdir(path, { mode });
+  if ((mode & fileCreationMask()) !== 0) await chmod(path, mode);
 }

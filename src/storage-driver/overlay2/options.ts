@@ -17,9 +17,12 @@ const forced = [
   { parameter: "redirect_dir", option: "redirect_dir=nofollow" },
 ] as const;
 
+let known: boolean | undefined;
+
 /** True in a user namespace, where overlayfs keeps its marks in user.overlay.* instead of trusted.overlay.*. */
 export function inUserNamespace(): boolean {
-  return readFileSync("/proc/self/uid_map", "utf8").trim().split(/\s+/).join(" ") !== "0 0 4294967295";
+  known ??= readFileSync("/proc/self/uid_map", "utf8").trim().split(/\s+/).join(" ") !== "0 0 4294967295";
+  return known;
 }
 
 /** The options of every overlay mount of this driver. */
