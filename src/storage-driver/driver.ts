@@ -8,7 +8,7 @@
  *
  * Life of an id: `stage` -> filled through its mounts -> `commit` | `remove`; `createWritable` -> used -> `remove`.
  * No call holds a mount: `mounts` only describes. Every call is idempotent where it says so. Durability is the
- * caller's: it records the intent before `stage`/`createWritable`, and calls `syncfs` on `home` before it records ready.
+ * X calls `syncfs` on `home` before it records ready.
  */
 import type { Mounts } from "../base/mount.ts";
 import type { Pool } from "../host/pool.ts";

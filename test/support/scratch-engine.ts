@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { copyFile, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { archiveTasks } from "../../src/archive/task-url.ts";
 import type { ImageId } from "../../src/base/digest.ts";
 import { EventBus } from "../../src/base/events.ts";
@@ -176,8 +177,13 @@ export async function assertClean(engine: Engine): Promise<void> {
   const { containers, runtime, folder, problems } = engine;
   for (const { id } of containers.list({ all: true, filters: new Map() }))
     await containers.remove(id, { force: true, volumes: true });
+  // Who waits for a removal is told when the record is gone; what the runtime keeps follows.
+  for (let tries = 0; (await runtime.list()).length > 0 && tries < 200; tries++) await sleep(50);
   assert.deepEqual(await runtime.list(), [], "bundles were left");
-  for (const directory of ["root/containers", "exec/volatile", "exec/trees", "exec/subpaths"])
-    assert.deepEqual(await readdir(join(folder, directory)), [], `${directory} is not empty`);
+  for (const directory of ["root/containers", "exec/volatile", "exec/trees", "exec/subpaths"]) {
+    const path = join(folder, directory);
+    for (let tries = 0; (await readdir(path)).length > 0 && tries < 200; tries++) await sleep(50);
+    assert.deepEqual(await readdir(path), [], `${directory} is not empty`);
+  }
   assert.deepEqual(problems, [], "work in the background failed");
 }
