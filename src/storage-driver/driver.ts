@@ -8,7 +8,7 @@
  *
  * Life of an id: `stage` -> filled through its mounts -> `commit` | `remove`; `createWritable` -> used -> `remove`.
  * No call holds a mount: `mounts` only describes. Every call is idempotent where it says so. Durability is the
- * X calls `syncfs` on `home` before it records ready.
+ * caller's: it calls `syncfs` on `home` before it records a layer; what `list` tells and no record names is removed.
  */
 import type { Mounts } from "../base/mount.ts";
 import type { Pool } from "../host/pool.ts";
