@@ -9,7 +9,7 @@ import type { ByteString } from "./bytes.ts";
 import { withBoth } from "./overlay-changes.ts";
 import { scopeOf } from "./path-scope.ts";
 import { type Dialect, type Difference, type DiffOptions, TreeDiff } from "./tree-diff.ts";
-import { listChanges, sizeOf, writeLayer } from "./write-difference.ts";
+import { listChanges, sizeOf, type TarTimes, writeLayer } from "./write-difference.ts";
 import { plainXattrs } from "./write-tree.ts";
 
 const plain: Dialect = {
@@ -47,11 +47,11 @@ export function compareTrees(base: string, tree: string, options: CompareOptions
 export async function compareTreesTar(
   base: string,
   tree: string,
-  options: CompareOptions & { readonly write: (chunk: Uint8Array) => Promise<void> },
+  options: CompareOptions & TarTimes & { readonly write: (chunk: Uint8Array) => Promise<void> },
 ): Promise<void> {
-  const { write, ...where } = options;
+  const { write, exactTimes, ...where } = options;
   await compare({ ...where, base, tree }, { links: true }, (differences) =>
-    writeLayer(differences, plainXattrs, write),
+    writeLayer(differences, { names: plainXattrs, write, exactTimes }),
   );
 }
 

@@ -14,7 +14,7 @@ import { AT_FDCWD, closeFd, type FileStat, getXattr, listXattrs, O, openat2 } fr
 import { type ByteString, nameOf, quoted } from "./bytes.ts";
 import { fileType, isDirectory, isFile, type Location } from "./root-tree.ts";
 import { type Dialect, type Difference, type DiffOptions, type DirectoryMarks, TreeDiff } from "./tree-diff.ts";
-import { listChanges, writeLayer } from "./write-difference.ts";
+import { listChanges, type TarTimes, writeLayer } from "./write-difference.ts";
 import { upperXattrs, viewXattrs } from "./write-tree.ts";
 
 const prefixes = ["trusted.overlay.", "user.overlay."] as const;
@@ -28,9 +28,11 @@ export function overlayChanges(upper: string, lowerView: string): Change[] {
 export async function overlayChangesTar(
   upper: string,
   lowerView: string,
-  write: (chunk: Uint8Array) => Promise<void>,
+  ...[write, times = {}]: [write: (chunk: Uint8Array) => Promise<void>, times?: TarTimes]
 ): Promise<void> {
-  await withBoth(upper, lowerView, (fresh, old) => writeLayer(diffOf(fresh, old, { links: true }), upperXattrs, write));
+  await withBoth(upper, lowerView, (fresh, old) =>
+    writeLayer(diffOf(fresh, old, { links: true }), { names: upperXattrs, write, ...times }),
+  );
 }
 
 const diffOf = (fresh: number, old: number, options: DiffOptions = {}): Generator<Difference> =>

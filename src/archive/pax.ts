@@ -48,6 +48,13 @@ export function formatPax(records: Iterable<readonly [ByteString, ByteString]>):
 
 const decimal = /^(-?)([0-9]+)(?:\.([0-9]*))?$/;
 
+/** The inverse of {@link parsePaxTime}. */
+export function formatPaxTime(nanoseconds: bigint): ByteString {
+  const [sign, size] = nanoseconds < 0n ? ["-", -nanoseconds] : ["", nanoseconds];
+  const fraction = (size % 1_000_000_000n).toString().padStart(9, "0").replace(/0+$/, "");
+  return `${sign}${size / 1_000_000_000n}${fraction === "" ? "" : `.${fraction}`}`;
+}
+
 /** A PAX time in nanoseconds, cut (not rounded) to nine digits; undefined when it is no time. */
 export function parsePaxTime(text: ByteString): bigint | undefined {
   const match = text.length > 64 ? null : decimal.exec(text);

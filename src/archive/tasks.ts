@@ -11,6 +11,7 @@ import { overlayChanges, overlayChangesTar } from "./overlay-changes.ts";
 import { packTree } from "./pack-tree.ts";
 import { restoreTar } from "./restore-tar.ts";
 import { type TreeSize, treeSize } from "./tree-size.ts";
+import type { TarTimes } from "./write-difference.ts";
 
 export type ApplyLayerArgument = {
   readonly root: string;
@@ -40,8 +41,9 @@ export function overlayChangesTask(argument: OverlayArgument): Change[] {
 }
 
 /** The output is a layer tar. */
-export function overlayChangesTarTask(argument: OverlayArgument, context: TaskContext): Promise<void> {
-  return overlayChangesTar(argument.upper, argument.lowerView, writeOf(context));
+export function overlayChangesTarTask(argument: OverlayArgument & TarTimes, context: TaskContext): Promise<void> {
+  const { upper, lowerView, ...times } = argument;
+  return overlayChangesTar(upper, lowerView, writeOf(context), times);
 }
 
 export type CompareArgument = CompareOptions & { readonly base: string; readonly tree: string };
@@ -51,7 +53,7 @@ export function compareTreesTask({ base, tree, ...options }: CompareArgument): C
 }
 
 /** The output is a layer tar. */
-export function compareTreesTarTask(argument: CompareArgument, context: TaskContext): Promise<void> {
+export function compareTreesTarTask(argument: CompareArgument & TarTimes, context: TaskContext): Promise<void> {
   const { base, tree, ...options } = argument;
   return compareTreesTar(base, tree, { ...options, write: writeOf(context) });
 }

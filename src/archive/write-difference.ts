@@ -20,13 +20,22 @@ export function listChanges(differences: Iterable<Difference>): Change[] {
   return found.map(({ path, kind }) => ({ path: byteText(path), kind }));
 }
 
+export type LayerWriting = TarTimes & {
+  readonly names: XattrNames;
+  readonly write: (chunk: Uint8Array) => Promise<void>;
+};
+
+export type TarTimes = {
+  /** Times to the nanosecond, for a tar that moves a tree; cut to seconds otherwise, as in Docker's layers. */
+  readonly exactTimes?: boolean | undefined;
+};
+
 export async function writeLayer(
   differences: Iterable<Difference>,
-  names: XattrNames,
-  write: (chunk: Uint8Array) => Promise<void>,
+  { names, write, exactTimes }: LayerWriting,
 ): Promise<void> {
   const tar = new TarWriter(write);
-  const tree = new TreeWriter(tar, names);
+  const tree = new TreeWriter(tar, names, { exactTimes });
   for (const difference of differences) {
     const { parent, name } = splitPath(difference.path);
     if (name.startsWith(whiteout))

@@ -1,11 +1,11 @@
 /**
  * Writes tars that are the same bytes for the same entries: ustar headers, PAX records only for what a ustar field
- * cannot say (names over 100 bytes or in other scripts, large numbers, xattrs), times cut to seconds, no user or group
- * names. Output leaves in blocks of up to 256 KiB; a written block belongs to the receiver.
+ * cannot say (names over 100 bytes or in other scripts, large numbers, xattrs), times cut to seconds unless their fraction is
+ * given, no user or group names. Output leaves in blocks of up to 256 KiB; a written block belongs to the receiver.
  */
 import { EngineError } from "../base/errors.ts";
 import { type ByteString, quoted } from "./bytes.ts";
-import { formatPax } from "./pax.ts";
+import { formatPax, formatPaxTime } from "./pax.ts";
 import type { EntryType } from "./read-tar.ts";
 import { blockSize } from "./tar-header.ts";
 
@@ -20,6 +20,8 @@ export type NewEntry = {
   readonly size?: number;
   /** Seconds since the epoch. */
   readonly mtime?: number;
+  /** What `mtime` leaves out, as a PAX record. */
+  readonly mtimeNsec?: number;
   readonly link?: ByteString;
   readonly major?: number;
   readonly minor?: number;
@@ -152,8 +154,9 @@ function paxRecords(entry: NewEntry, size: number): (readonly [ByteString, ByteS
   if (size > largestOctal11) records.push(["size", String(size)]);
   for (const key of ["uid", "gid"] as const)
     if ((entry[key] ?? 0) > largestOctal7) records.push([key, String(entry[key])]);
-  const mtime = entry.mtime ?? 0;
-  if (mtime < 0 || mtime > largestOctal11) records.push(["mtime", String(mtime)]);
+  const { mtime = 0, mtimeNsec = 0 } = entry;
+  if (mtime < 0 || mtime > largestOctal11 || mtimeNsec > 0)
+    records.push(["mtime", formatPaxTime(BigInt(mtime) * 1_000_000_000n + BigInt(mtimeNsec))]);
   for (const [name, value] of [...(entry.xattrs ?? [])].sort(([a], [b]) => (a < b ? -1 : 1)))
     records.push([`SCHILY.xattr.${Buffer.from(name).toString("latin1")}`, Buffer.from(value).toString("latin1")]);
   return records;

@@ -47,16 +47,24 @@ export const isGone = (error: unknown): boolean =>
 /** Owner and mode that entries get instead of their own. */
 export type EntryOwner = { readonly uid?: number; readonly gid?: number; readonly mode?: number };
 
+export type TreeWriterOptions = EntryOwner & {
+  /** Times to the nanosecond; cut to seconds otherwise, as in Docker's archives. */
+  readonly exactTimes?: boolean | undefined;
+};
+
 export class TreeWriter {
   readonly #tar: TarWriter;
   readonly #names: XattrNames;
   readonly #owner: EntryOwner;
+  readonly #exactTimes: boolean;
   readonly #linked = new Map<string, ByteString>();
 
-  constructor(tar: TarWriter, names: XattrNames, owner: EntryOwner = {}) {
+  constructor(tar: TarWriter, names: XattrNames, options: TreeWriterOptions = {}) {
+    const { exactTimes = false, ...owner } = options;
     this.#tar = tar;
     this.#names = names;
     this.#owner = owner;
+    this.#exactTimes = exactTimes;
   }
 
   /** Writes what `at` names as `path`, without what is in it. False when it vanished or cannot be in a tar. */
@@ -107,9 +115,10 @@ export class TreeWriter {
     }
   }
 
-  #attributes(at: Location, stat: FileStat): Pick<NewEntry, "mode" | "uid" | "gid" | "mtime" | "xattrs"> {
+  #attributes(at: Location, stat: FileStat): Omit<NewEntry, "path" | "type"> {
     const { mode, uid, gid, mtimeSec: mtime } = stat;
-    return { mode, uid, gid, mtime, xattrs: readXattrs(at, this.#names), ...this.#owner };
+    const mtimeNsec = this.#exactTimes ? stat.mtimeNsec : 0;
+    return { mode, uid, gid, mtime, mtimeNsec, xattrs: readXattrs(at, this.#names), ...this.#owner };
   }
 
   /** A further name of something written already. */

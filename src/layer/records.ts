@@ -210,11 +210,11 @@ export class Records {
   }
 
   /** Its data are there already: data without a row are what a crash left, and go at start-up. */
-  insertWritable(row: { id: string; data: string; init: string }): Statement {
+  insertWritable(row: WritableRow): Statement {
     return {
       sql: `INSERT INTO layer_writables (data, id, driver, state, init, size)
-            SELECT ?, ?, ?, 'ready', id, 0 FROM layer_layers WHERE id = ? AND state = 'ready'`,
-      parameters: [row.data, row.id, this.#driver, row.init],
+            SELECT ?, ?, ?, 'ready', id, ? FROM layer_layers WHERE id = ? AND state = 'ready'`,
+      parameters: [row.data, row.id, this.#driver, row.size ?? null, row.init],
       changes: 1,
     };
   }

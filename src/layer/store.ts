@@ -94,6 +94,8 @@ export type WritableOptions = {
   readonly storageOptions: Readonly<Record<string, string>>;
   /** Joined to the transaction that makes the writable layer ready: the container's own record. */
   readonly statements: readonly Statement[];
+  /** What it begins with: a layer tar over image and init layer. It is there, synced, before the layer is ready. */
+  readonly changes?: AsyncIterable<Uint8Array>;
   /** False for what start-up would remove anyway: a power cut may take it (see TransactOptions). */
   readonly durable?: boolean;
 };

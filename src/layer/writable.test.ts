@@ -8,7 +8,7 @@ import type { DriverFactory } from "../storage-driver/driver.ts";
 import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { loopHome, scratchHome } from "../storage-driver/scratch-home.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
-import { collectBytes, diffIdOf, StoreBench, tarOf } from "./store.fixture.ts";
+import { bytes, collectBytes, diffIdOf, StoreBench, tarOf } from "./store.fixture.ts";
 
 const image = await tarOf(
   { path: "etc", type: "directory", mode: 0o711, mtime: 1000 },
@@ -55,6 +55,45 @@ for (const { factory, home } of drivers)
         const etc = lstatSync(join(path, "etc"));
         assert.deepEqual([etc.mode & 0o7777, etc.mtimeMs], [0o711, 1_000_000]);
         assert.equal(readdirSync(path).includes("somewhere"), false);
+      }));
+
+    test("one that begins with changes has them whole, and is measured when it is asked for", () =>
+      withContainer(async (bench, path) => {
+        const changes = await tarOf(
+          { path: "bin/", type: "directory", mode: 0o750, mtime: 1000, mtimeNsec: 5 },
+          { path: "bin/.wh.sh" },
+          { path: "bin/own", content: "own", mtime: 1000, mtimeNsec: 123_456_789 },
+          { path: "bin/same", type: "link", link: "bin/own" },
+        );
+        const statements = [{ sql: "CREATE TABLE joined (id TEXT) STRICT", parameters: [] }];
+        const top = bench.store.list()[0]?.chainId;
+        await bench.store.createWritable("c2", top, { storageOptions: {}, statements, changes: bytes(changes) });
+        assert.deepEqual(bench.database.all("SELECT id FROM joined"), [], "the statements went with it");
+        assert.equal(await bench.store.writableSize("c2"), 3);
+        assert.deepEqual(await bench.store.changes("c2"), [
+          { path: "/bin", kind: 0 },
+          { path: "/bin/own", kind: 1 },
+          { path: "/bin/same", kind: 1 },
+          { path: "/bin/sh", kind: 2 },
+        ]);
+        const tree = await bench.store.mountWritable("c2", "look");
+        const [own, same] = ["bin/own", "bin/same"].map((name) => lstatSync(join(tree, name), { bigint: true }));
+        assert.equal(own?.mtimeNs, 1_000_123_456_789n);
+        assert.equal(own?.ino, same?.ino);
+        assert.equal(lstatSync(join(tree, "bin"), { bigint: true }).mtimeNs, 1_000_000_000_005n);
+        assert.equal(lstatSync(join(path, "bin/sh")).size, 2, "the other container has its own");
+        await bench.store.unmountWritable("c2", "look");
+        await bench.assertTidy();
+      }));
+
+    test("one whose changes cannot be applied leaves nothing", () =>
+      withContainer(async (bench) => {
+        const broken = tarOf({ path: "a", content: "a" }, { path: "b/.wh." });
+        const top = bench.store.list()[0]?.chainId;
+        const making = bench.store.createWritable("c2", top, { ...none, changes: bytes(await broken) });
+        await assert.rejects(making, /invalid whiteout name/);
+        assert.throws(() => bench.store.describeWritable("c2"), /No such writable layer/);
+        await bench.assertTidy();
       }));
 
     test("size, changes and tar tell what was written, mounted or not, and nothing of the engine's own", () =>

@@ -16,6 +16,7 @@ import { isMountPoint, mountAll, unmountAllAsync } from "../host/mount.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
 import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
+import { fillWritable } from "./fill-writable.ts";
 import { InitLayers } from "./init-layer.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import { type Parts, randomId } from "./parts.ts";
@@ -57,15 +58,18 @@ export class Writables {
   }
 
   async create(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void> {
-    const { storageOptions, statements, durable = true } = options;
+    const { storageOptions, statements, changes, durable = true } = options;
     const { records, driver } = this.#parts;
     const init = await this.#inits.get(this.#layerId(top));
     const data = randomId();
     try {
-      await driver.createWritable({ id: data, parents: records.ancestry(init) }, storageOptions);
+      const layer = { id: data, parents: records.ancestry(init) };
+      await driver.createWritable(layer, storageOptions);
+      if (changes !== undefined) await fillWritable(this.#parts, layer, changes);
       // A copy that a power cut took could not be told from a whole one; an empty diff is made again by `mounts`.
-      if (driver.traits.keeps === "whole") await syncFilesystem(driver.home);
-      await records.transact([records.insertWritable({ id, data, init }), ...statements], { durable });
+      if (driver.traits.keeps === "whole" || changes !== undefined) await syncFilesystem(driver.home);
+      const row = { id, data, init, size: changes === undefined ? 0 : undefined };
+      await records.transact([records.insertWritable(row), ...statements], { durable });
     } catch (error) {
       await driver.remove(data);
       this.#sweeper.start();
