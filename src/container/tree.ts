@@ -10,9 +10,9 @@ import { fstat as fstatCallback } from "node:fs";
 import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { systemCode } from "../base/errors.ts";
+import { EngineError, systemCode } from "../base/errors.ts";
 import { mountAll, unmountAll } from "../host/mount.ts";
-import { AT_FDCWD, closeFd, mkdirat, O, openat2, RESOLVE } from "../host/sys.ts";
+import { AT_FDCWD, closeFd, mkdirat, O, openat2, RESOLVE, readlinkat } from "../host/sys.ts";
 import type { MountPoint } from "./container.ts";
 import type { Context } from "./context.ts";
 import type { Entry, Run } from "./entry.ts";
@@ -20,6 +20,8 @@ import { openBeneath } from "./subpath.ts";
 
 const fstat = promisify(fstatCallback);
 const inside = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
+/** As many as the kernel follows. */
+const maxLinks = 40;
 
 export type Tree = AsyncDisposable & {
   /** Open as long as the tree is not disposed. */
@@ -129,15 +131,26 @@ async function openSource(context: Context, { point, use, undo }: Placing): Prom
   }
 }
 
-/** The mount's target inside the root, made where it is missing, as the runtime makes it at a start. */
-function openTarget(root: number, destination: string, directory: boolean): number {
-  const parts = destination.split("/").filter((part) => part !== "");
+/**
+ * The mount's target inside the root, made where it is missing, as the runtime makes it at a start: a link that leads
+ * nowhere is followed too, and what it names is made.
+ */
+function openTarget(root: number, destination: string, directory: boolean, links = maxLinks): number {
+  const parts = partsOf(destination);
   let parent = openat2(root, ".", { flags: O.PATH | O.DIRECTORY, resolve: inside });
   try {
     for (const [index, part] of parts.entries()) {
       const last = index === parts.length - 1;
       const path = parts.slice(0, index + 1).join("/");
       const next = openPart(root, path, () => makePart(parent, part, directory || !last));
+      if (next === undefined) {
+        if (links === 0) throw new EngineError("invalid_argument", `too many links in ${destination}`);
+        const link = readlinkat(parent, part).toString();
+        const target = [...(link.startsWith("/") ? [] : parts.slice(0, index)), link, ...parts.slice(index + 1)];
+        const found = openTarget(root, target.join("/"), directory, links - 1);
+        closeFd(parent);
+        return found;
+      }
       closeFd(parent);
       parent = next;
     }
@@ -148,14 +161,23 @@ function openTarget(root: number, destination: string, directory: boolean): numb
   }
 }
 
-function openPart(root: number, path: string, make: () => void): number {
+const partsOf = (path: string): readonly string[] => path.split("/").filter((part) => part !== "" && part !== ".");
+
+/** Undefined for a link that leads nowhere. */
+function openPart(root: number, path: string, make: () => void): number | undefined {
+  const how = { flags: O.PATH, resolve: inside };
   try {
-    return openat2(root, path, { flags: O.PATH, resolve: inside });
+    return openat2(root, path, how);
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
   }
-  make();
-  return openat2(root, path, { flags: O.PATH, resolve: inside });
+  try {
+    make();
+  } catch (error) {
+    if (systemCode(error) !== "EEXIST") throw error;
+    return undefined;
+  }
+  return openat2(root, path, how);
 }
 
 function makePart(parent: number, name: string, directory: boolean): void {
