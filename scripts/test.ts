@@ -19,6 +19,8 @@ const mustRun = [
   "conformance: btrfs",
   "conformance: fuse-overlayfs on the scratch filesystem",
   "conformance: fuse-overlayfs on xfs",
+  "conformance: an outside driver on the scratch filesystem",
+  "conformance: an outside driver on xfs",
   "volume driver local",
   "the story on overlay2",
   "the story on vfs",
@@ -28,7 +30,8 @@ const root = new URL("..", import.meta.url).pathname;
 const asked = process.argv.slice(2);
 const files: string[] = [...asked];
 if (asked.length === 0)
-  for await (const file of glob(["src/**/*.test.ts", "test/**/*.test.ts"], { cwd: root })) files.push(file);
+  for await (const file of glob(["src/**/*.test.ts", "test/**/*.test.ts", "examples/**/*.test.ts"], { cwd: root }))
+    files.push(file);
 files.sort();
 
 const scratch = mkdtempSync(join(tmpdir(), "strata-test-"));

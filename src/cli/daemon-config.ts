@@ -3,6 +3,7 @@
  * `/etc/strata/daemon.json` unless another is named; only one that was named must exist.
  */
 import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
 import { anyMap, decodeShape, textList } from "../base/shape.ts";
@@ -72,7 +73,14 @@ async function readConfigFile(path: string, mustExist: boolean): Promise<Setting
   } catch (error) {
     throw invalid(`unable to configure the daemon with file ${path}: it is not JSON: ${errorMessage(error)}`, error);
   }
-  return check(value, path);
+  return nearFile(check(value, path), path);
+}
+
+/** A driver's module that the file names by a relative path stands beside the file, wherever the daemon is started. */
+function nearFile(found: Settings, path: string): Settings {
+  const driver = found["storage-driver"];
+  if (driver?.includes("/") !== true) return found;
+  return { ...found, "storage-driver": resolve(dirname(path), driver) };
 }
 
 function check(value: unknown, where: string): Settings {

@@ -10,7 +10,10 @@ export function daemonOptions(command: Command): Command {
     .option("--exec-root <path>", "where the state of running containers is kept (default /run/strata)")
     .option("-H, --host <address>", "where to listen; repeatable (default unix:///run/strata/strata.sock)", collect)
     .option("-p, --pidfile <path>", "write the daemon's process id to this file")
-    .option("-s, --storage-driver <name>", "storage driver (default: the one in use, else the first that works)")
+    .option(
+      "-s, --storage-driver <name>",
+      "storage driver, or the path of a driver module (default: the one in use, else the first that works)",
+    )
     .option("--storage-opt <key=value>", "option of the storage driver; repeatable", collect)
     .option("--config-file <path>", "configuration file (default /etc/strata/daemon.json)")
     .option("-D, --debug", "log everything")

@@ -21,7 +21,10 @@ program
   .description("compare the records of a data root with its disk and verify every layer; no daemon may run on it")
   .option("--data-root <path>", "the data root (default /var/lib/strata)")
   .option("--exec-root <path>", "where views are mounted meanwhile (default /run/strata)")
-  .option("-s, --storage-driver <name>", "look at this storage driver only (default: all that have data)")
+  .option(
+    "-s, --storage-driver <name>",
+    "look at this storage driver (or driver module) only (default: all that have data)",
+  )
   .option("--repair", "remove what is incomplete or unreferenced, mend what can be mended")
   .option("--force", "with --repair: also remove images that are lost and layers of unknown containers")
   .option("--json", "print one JSON document")

@@ -1,18 +1,21 @@
 /**
- * Which storage driver a data root uses: the one that was configured, else the one whose data stand there already, else
- * the first of the list that works (moby graphdriver.New). Each driver's home is `<root>/<its name>`.
+ * Which storage driver a data root uses: the one that was configured (by its name, or by the path of its module), else
+ * the one whose data stand there already, else the first of the list that works (moby graphdriver.New). Each driver's
+ * home is `<root>/<its name>`. A module is loaded only when a person names it.
  */
 import { type Dirent, existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError } from "../base/errors.ts";
 import type { DriverContext, DriverFactory, StorageDriver } from "./driver.ts";
+import { isModulePath, loadDriverModule, type ModuleFactory } from "./driver-module.ts";
 import { lastResort, storageDrivers } from "./list.ts";
+import { neededModule, type RecordedModule, recordedModules, recordModule } from "./module-record.ts";
 
 export type SelectOptions = {
   /** The engine's data root. */
   readonly root: string;
-  /** The driver that a person asked for. */
+  /** The driver that a person asked for: a name, or the path of a driver module. */
   readonly configured?: string;
   /** The daemon's `--storage-opt` entries. */
   readonly options: Readonly<Record<string, string>>;
@@ -25,8 +28,11 @@ export type SelectOptions = {
 export async function openStorageDriver(options: SelectOptions): Promise<StorageDriver> {
   const { root, context } = options;
   const factory = await selectStorageDriver(options);
+  if (isFromModule(factory)) await recordModule(root, factory);
   return factory.open(join(root, factory.name), options.options, context);
 }
+
+const isFromModule = (factory: DriverFactory): factory is ModuleFactory => "module" in factory;
 
 /** The choice alone. Makes nothing. */
 export async function selectStorageDriver(options: SelectOptions): Promise<DriverFactory> {
@@ -34,19 +40,26 @@ export async function selectStorageDriver(options: SelectOptions): Promise<Drive
   if (configured !== undefined && configured !== "") return requested(configured, options);
   const prior = await priorDrivers(root, drivers);
   const [only, ...others] = prior;
-  if (only !== undefined && others.length > 0)
+  if (others.length > 0)
     throw new EngineError(
       "conflict",
       `${root} contains several valid graphdrivers: ${prior.map(({ name }) => name).join(", ")}; please cleanup or explicitly choose storage driver (-s <DRIVER>)`,
     );
-  if (only !== undefined) return working(only, options, "its data stand there");
-  return firstThatWorks(options);
+  if (only === undefined) return firstThatWorks(options);
+  if ("probe" in only) return working(only, options, "its data stand there");
+  throw new EngineError("unsupported", `${root} holds data of another driver: ${neededModule(only)}`);
 }
 
 async function requested(name: string, options: SelectOptions): Promise<DriverFactory> {
-  const { drivers = storageDrivers } = options;
+  const { drivers = storageDrivers, root } = options;
+  if (isModulePath(name)) {
+    const taken = [...drivers, ...storageDrivers].map((driver) => driver.name);
+    return working(await loadDriverModule(name, taken), options, "it was chosen");
+  }
   const factory = drivers.find((driver) => driver.name === name);
   if (factory !== undefined) return working(factory, options, "it was chosen");
+  const recorded = (await recordedModules(root)).find((record) => record.name === name);
+  if (recorded !== undefined) throw new EngineError("invalid_argument", neededModule(recorded));
   const known = drivers.map((driver) => driver.name).join(", ");
   throw new EngineError("invalid_argument", `unknown storage driver ${JSON.stringify(name)}; known are: ${known}`);
 }
@@ -71,10 +84,14 @@ async function firstThatWorks(options: SelectOptions): Promise<DriverFactory> {
   throw new EngineError("unsupported", `no storage driver works at ${root}: ${reasons.join("; ")}`);
 }
 
-async function priorDrivers(root: string, drivers: readonly DriverFactory[]): Promise<DriverFactory[]> {
-  const prior: DriverFactory[] = [];
-  for (const factory of drivers)
-    if (factory.name !== lastResort.name && (await holdsData(join(root, factory.name)))) prior.push(factory);
+/** Drivers whose data stand in `root`; those from outside as their records. */
+async function priorDrivers(
+  root: string,
+  drivers: readonly DriverFactory[],
+): Promise<(DriverFactory | RecordedModule)[]> {
+  const prior: (DriverFactory | RecordedModule)[] = [];
+  for (const candidate of [...drivers, ...(await recordedModules(root))])
+    if (candidate.name !== lastResort.name && (await holdsData(join(root, candidate.name)))) prior.push(candidate);
   return prior;
 }
 
