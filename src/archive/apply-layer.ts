@@ -11,9 +11,18 @@
 import { createHash } from "node:crypto";
 import { EngineError } from "../base/errors.ts";
 import { closeFd, type FileStat, listXattrs, O, openat2, readDirectory, removeXattr, utimensat } from "../host/sys.ts";
-import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted } from "./bytes.ts";
+import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
+import { KeptAttributes } from "./kept-attributes.ts";
 import { made, PathTable } from "./path-table.ts";
-import { applyAttributes, boundTime, explained, type PlaceOptions, placeEntry, storedXattr } from "./place-entry.ts";
+import {
+  applyAttributes,
+  boundTime,
+  explained,
+  type Placed,
+  type PlaceOptions,
+  placeEntry,
+  storedXattr,
+} from "./place-entry.ts";
 import { type TarEntry, TarReader } from "./read-tar.ts";
 import { RecipeWriter } from "./recipe-writer.ts";
 import { findStat, isDirectory, isFile, type Location, openDirectory, RootTree, resetDirectory } from "./root-tree.ts";
@@ -23,6 +32,8 @@ export type ApplyOptions = {
   readonly recipePath: string;
   /** Attributes with the prefix `from` are stored with the prefix `to`. */
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  /** The tree forgets attributes of what stands around a change (kept-attributes.ts). */
+  readonly keepAttributes?: boolean;
   readonly signal?: AbortSignal;
 };
 
@@ -101,6 +112,7 @@ class LayerTree implements Disposable {
   readonly #recipe: RecipeWriter;
   readonly #options: PlaceOptions;
   readonly #made = new PathTable();
+  readonly #kept: KeptAttributes | undefined;
   /** Times of directories by real path, "" for the root. */
   readonly #times = new Map<ByteString, bigint>();
   /** Attributes that this layer gave to directories of layers below. */
@@ -108,14 +120,18 @@ class LayerTree implements Disposable {
 
   constructor(root: string, recipe: RecipeWriter, options: ApplyOptions) {
     this.#recipe = recipe;
-    this.#options = options.escapeXattrs === undefined ? {} : { escapeXattrs: options.escapeXattrs };
+    const { escapeXattrs, keepAttributes = false } = options;
+    this.#options = { keepAttributes, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
     this.#tree = new RootTree(root, {
       beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
+      onOpen: (path) => this.#kept?.note(path),
       afterImplied: (path) => {
         this.#made.add(path, made.fresh);
         this.#made.addAbove(path);
+        this.#kept?.change(splitPath(path).parent);
       },
     });
+    if (keepAttributes) this.#kept = new KeptAttributes(this.#tree.fd);
   }
 
   async apply(entry: TarEntry, reader: TarReader): Promise<void> {
@@ -134,6 +150,9 @@ class LayerTree implements Disposable {
 
   /** Sets the times of directories, now that nothing changes in them any more. */
   finish(): void {
+    const described = (path: ByteString): boolean =>
+      path === "" ? this.#times.has("") : (this.#made.get(path) & (made.directory | made.fresh)) !== 0;
+    this.#kept?.restore(this.#tree, described);
     for (const [path, time] of this.#times) {
       if (path !== "" && (this.#made.get(path) & made.directory) === 0) continue;
       const directory = this.#tree.find(path);
@@ -151,12 +170,20 @@ class LayerTree implements Disposable {
     const placed = await placeEntry(this.#tree, entry, path, reader, this.#options);
     const { path: real } = placed;
     this.#made.addAbove(real);
+    this.#noteChange(placed);
     if (entry.type === "directory") {
       this.#made.add(real, made.entry | made.directory | (placed.kept ? 0 : made.fresh));
       this.#times.set(real, boundTime(entry.mtime));
       if (placed.kept) this.#rememberXattrs(real, entry);
     } else if (entry.type === "file") this.#addFile(real, entry, placed.crc);
     else this.#made.add(real, made.entry | this.#countedAs(placed.linkedTo));
+  }
+
+  #noteChange({ path, kept, linkedTo }: Placed): void {
+    if (this.#kept === undefined || linkedTo === path) return;
+    if (kept) this.#kept.touch(path);
+    else this.#kept.change(splitPath(path).parent);
+    if (linkedTo !== undefined) this.#kept.touch(splitPath(linkedTo).parent);
   }
 
   #addFile(real: ByteString, entry: TarEntry, crc: number): void {
@@ -180,6 +207,8 @@ class LayerTree implements Disposable {
   #applyRoot(entry: TarEntry): void {
     if (entry.type !== "directory")
       throw new EngineError("invalid_argument", `entry ${quoted(entry.path)} would make the root a ${entry.type}`);
+    this.#kept?.note("");
+    this.#kept?.touch("");
     try {
       applyAttributes(this.#tree.fd, "", entry, this.#options);
     } catch (error) {
@@ -191,6 +220,8 @@ class LayerTree implements Disposable {
 
   /** Keeps what the recipe needs of a file that this layer made. */
   #beforeRemove(path: ByteString, stat: FileStat, at: Location): void {
+    this.#kept?.forget(path);
+    this.#kept?.change(splitPath(path).parent);
     const flags = this.#made.get(path);
     if (flags === 0) return;
     if ((flags & made.counted) !== 0 && isFile(stat.mode) && stat.nlink === 1) this.size -= stat.size;
@@ -247,6 +278,7 @@ class LayerTree implements Disposable {
   }
 
   #purgeChildren(fd: number, path: ByteString): void {
+    this.#kept?.note(path);
     for (const entry of readDirectory(fd)) {
       const name = bytesOf(entry);
       const stat = findStat(fd, name);

@@ -25,6 +25,7 @@ import {
 } from "../host/sys.ts";
 import { fileCreationMask } from "../host/umask.ts";
 import { type ByteString, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
+import { restoreAttributes } from "./kept-attributes.ts";
 import type { TarEntry, TarReader } from "./read-tar.ts";
 import { type Directory, findStat, isDirectory, type RootTree } from "./root-tree.ts";
 
@@ -32,6 +33,8 @@ export type PlaceOptions = {
   /** Clean real path inside the root where the archive's own root is. */
   readonly base?: ByteString;
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  /** A hard link's target gets back what the tree forgets of it (kept-attributes.ts). */
+  readonly keepAttributes?: boolean;
   /** Everything gets this owner. */
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Told before `name` is removed for an entry; may throw. */
@@ -229,6 +232,7 @@ function placeLink(
   // By real paths: removal may have closed both directories, and opening one may close the other only when 64 are open.
   const from = target.tree.make(source.path);
   linkat(from.fd, nameOf(to.name), directoryAgain(target).fd, nameOf(target.name));
+  if (options.keepAttributes === true) restoreAttributes(from.fd, to.name, stat);
   return real;
 }
 

@@ -42,6 +42,8 @@ export type Directory = {
 export type TreeHooks = {
   /** Before a name goes: its real path, and where it stands. */
   readonly beforeRemove?: (path: ByteString, stat: FileStat, at: Location) => void;
+  /** A directory was opened, and may be worked in next: its real path. */
+  readonly onOpen?: (path: ByteString) => void;
   /** After a directory was made because something below it was. */
   readonly afterImplied?: (path: ByteString) => void;
 };
@@ -162,6 +164,7 @@ export class RootTree implements Disposable {
     const handsDownAcl = getXattr(fd, "", "system.posix_acl_default") !== undefined;
     const directory = { fd, path, handsDownAcl, givesRootGroup: statat(fd, "").gid === 0 };
     this.#open.set(asked, directory);
+    this.#hooks.onOpen?.(path);
     return directory;
   }
 
@@ -191,6 +194,7 @@ export class RootTree implements Disposable {
         }
         if (stat === undefined || !isDirectory(stat.mode)) {
           if (!make) return undefined;
+          this.#hooks.onOpen?.(parent);
           this.#imply(fd, joinPath(parent, name), { name, stat });
         }
         above.push({ fd: openDirectory(fd, name), path: joinPath(parent, name) });

@@ -17,6 +17,7 @@ export type ApplyLayerArgument = {
   readonly root: string;
   readonly recipePath: string;
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  readonly keepAttributes?: boolean;
 };
 
 /** The input is the uncompressed tar. */

@@ -3,16 +3,16 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { isMountPoint, mountAll, mountTable, unmountAll } from "./mount.ts";
+import { isMountPoint, mountAllAsync, mountTable, unmountAll } from "./mount.ts";
 
 const skip = process.getuid?.() === 0 ? false : "mounting needs root";
 
-function withTarget(use: (target: string) => void): void {
+async function withTarget(use: (target: string) => Promise<void>): Promise<void> {
   const root = realpathSync(mkdtempSync(join(tmpdir(), "mount-helper-")));
   const target = join(root, "target");
   mkdirSync(target);
   try {
-    use(target);
+    await use(target);
   } finally {
     unmountAll(target);
     rmSync(root, { recursive: true });
@@ -22,8 +22,8 @@ function withTarget(use: (target: string) => void): void {
 const helper = (program: string, ...args: string[]) => ({ kind: "helper", program, args, directory: "/" }) as const;
 
 test("what a program mounts on the target is private", { skip }, () =>
-  withTarget((target) => {
-    mountAll([helper("mount", "-t", "tmpfs", "-o", "size=64k", "scratch")], target);
+  withTarget(async (target) => {
+    await mountAllAsync([helper("mount", "-t", "tmpfs", "-o", "size=64k", "scratch")], target);
     const found = mountTable().filter((entry) => entry.target === target);
     assert.deepEqual(
       found.map(({ type, propagation }) => [type, propagation]),
@@ -33,9 +33,9 @@ test("what a program mounts on the target is private", { skip }, () =>
 );
 
 test("a program that fails is told with its last words, and what it left is taken away", { skip }, () =>
-  withTarget((target) => {
+  withTarget(async (target) => {
     const script = 'mount -t tmpfs scratch "$0"; echo "first" >&2; echo "the moon is wrong" >&2; exit 3';
-    assert.throws(() => mountAll([helper("sh", "-c", script)], target), {
+    await assert.rejects(mountAllAsync([helper("sh", "-c", script)], target), {
       code: "internal",
       message: `cannot mount a filesystem of sh on ${target}: sh ended with code 3: the moon is wrong`,
     });
@@ -44,8 +44,8 @@ test("a program that fails is told with its last words, and what it left is take
 );
 
 test("a program that is not there is unsupported, and the message says what to do", { skip }, () =>
-  withTarget((target) => {
-    assert.throws(() => mountAll([helper("no-such-program")], target), {
+  withTarget(async (target) => {
+    await assert.rejects(mountAllAsync([helper("no-such-program")], target), {
       code: "unsupported",
       message: /install it, or put its directory in PATH/,
     });

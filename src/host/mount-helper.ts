@@ -1,57 +1,41 @@
 /**
  * Mounts that a program makes and a process of its own serves (FUSE filesystems). The program goes into the background
  * by itself, in a session of its own, so the mount outlives this process; the process that serves it ends with its last
- * mount. Synchronous, with a deadline: some milliseconds where all is well.
+ * mount. With a deadline: some milliseconds where all is well.
  */
-import { spawnSync } from "node:child_process";
-import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
+import { setTimeout } from "node:timers/promises";
+import { EngineError } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
-import { detach, MS, mount, orDetach } from "./mount-calls.ts";
+import { detachAsync, MS, mount, orDetach } from "./mount-calls.ts";
+import { runProgram } from "./program.ts";
 
 export type HelperStep = Extract<MountStep, { kind: "helper" }>;
 
-const deadlineMs = 10_000;
+const deadlineMs = 30_000;
 const pollMs = 5;
 const messageLength = 400;
 
 /** Mounts one such filesystem on `target`, private. `countAt` says how many mounts stand on a path. */
-export function mountHelper(step: HelperStep, target: string, countAt: (path: string) => number): void {
+export async function mountHelper(step: HelperStep, target: string, countAt: (path: string) => number): Promise<void> {
   const before = countAt(target);
   const until = performance.now() + deadlineMs;
   try {
-    run(step, target);
+    await run(step, target);
     while (countAt(target) <= before) {
-      if (performance.now() > until) throw late(step.program);
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pollMs);
+      if (performance.now() > until)
+        throw new EngineError("deadline_exceeded", `${step.program} did not mount within ${deadlineMs} ms`);
+      await setTimeout(pollMs);
     }
   } catch (error) {
-    if (countAt(target) > before) detach(target);
+    if (countAt(target) > before) await detachAsync(target);
     throw error;
   }
   orDetach(target, () => mount({ target, flags: MS.PRIVATE }));
 }
 
-const late = (program: string): EngineError =>
-  new EngineError("deadline_exceeded", `${program} did not mount within ${deadlineMs} ms`);
-
-function run({ program, args, directory }: HelperStep, target: string): void {
-  const { error, status, signal, stderr } = spawnSync(program, [...args, target], {
-    cwd: directory,
-    stdio: ["ignore", "ignore", "pipe"],
-    timeout: deadlineMs,
-    killSignal: "SIGKILL",
-  });
-  if (error !== undefined) throw spawnError(program, error);
-  if (status === 0) return;
-  const said = stderr.toString().trim().split("\n").at(-1)?.slice(0, messageLength) ?? "";
-  const ended = signal === null ? `code ${status}` : signal;
-  throw new Error(`${program} ended with ${ended}${said === "" ? "" : `: ${said}`}`);
-}
-
-function spawnError(program: string, error: Error): Error {
-  const code = systemCode(error);
-  if (code === "ETIMEDOUT") return late(program);
-  if (code !== "ENOENT" && code !== "EACCES") return error;
-  const words = `cannot run ${program} (${errorMessage(error)}): install it, or put its directory in PATH`;
-  return new EngineError("unsupported", words, { cause: error });
+async function run({ program, args, directory }: HelperStep, target: string): Promise<void> {
+  const { code, stderr } = await runProgram(program, [...args, target], { deadline: deadlineMs, directory });
+  if (code === 0) return;
+  const said = stderr.trim().split("\n").at(-1)?.slice(0, messageLength) ?? "";
+  throw new Error(`${program} ended with code ${code}${said === "" ? "" : `: ${said}`}`);
 }

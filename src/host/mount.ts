@@ -10,14 +10,14 @@ import { readFileSync, realpathSync } from "node:fs";
 import { EngineError, type ErrorCode, errorMessage, systemCode } from "../base/errors.ts";
 import type { MountStep, Mounts } from "../base/mount.ts";
 import { DetachedMount, detach, detachAsync, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
-import { mountHelper } from "./mount-helper.ts";
+import { type HelperStep, mountHelper } from "./mount-helper.ts";
 import { flagsOfWords, parseMountOptions } from "./mount-options.ts";
 import { mountOverlay, mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
 
 type BindStep = Extract<MountStep, { kind: "bind" }>;
 type FilesystemStep = Extract<MountStep, { kind: "filesystem" }>;
 
-/** Mounts every step on `target`, in order; when one fails, those before it are taken away again. */
+/** Mounts every step on `target`, in order; when one fails, those before it are taken away again. Refuses steps that need a program. */
 export function mountAll(steps: Mounts, target: string): void {
   let done = 0;
   try {
@@ -31,17 +31,44 @@ export function mountAll(steps: Mounts, target: string): void {
   }
 }
 
+/** As `mountAll`, for any steps: the event loop does not wait for a program that mounts. */
+export async function mountAllAsync(steps: Mounts, target: string): Promise<void> {
+  let done = 0;
+  try {
+    for (const step of steps) {
+      if (step.kind === "helper") await mountHelperStep(step, target);
+      else mountStep(step, target);
+      done++;
+    }
+  } catch (error) {
+    for (; done > 0; done--) await detachAsync(target);
+    throw error;
+  }
+}
+
 function mountStep(step: MountStep, target: string): void {
   try {
     if (step.kind === "bind") mountBind(step, target);
     else if (step.kind === "overlay") mountOverlayStep(step, target);
-    else if (step.kind === "helper") mountHelper(step, target, mountsAt);
+    else if (step.kind === "helper") throw new EngineError("internal", `${step.program} mounts only by mountAllAsync`);
     else mountFilesystem(step, target);
   } catch (error) {
-    if (error instanceof EngineError) throw error;
-    const words = `cannot mount ${describe(step)} on ${target}: ${errorMessage(error)}`;
-    throw new EngineError(codeOf(error), words, { cause: error });
+    throw explained(error, step, target);
   }
+}
+
+async function mountHelperStep(step: HelperStep, target: string): Promise<void> {
+  try {
+    await mountHelper(step, target, mountsAt);
+  } catch (error) {
+    throw explained(error, step, target);
+  }
+}
+
+function explained(error: unknown, step: MountStep, target: string): EngineError {
+  if (error instanceof EngineError) return error;
+  const words = `cannot mount ${describe(step)} on ${target}: ${errorMessage(error)}`;
+  return new EngineError(codeOf(error), words, { cause: error });
 }
 
 const codes: Readonly<Record<string, ErrorCode>> = {

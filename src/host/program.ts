@@ -17,6 +17,8 @@ export type ProgramOptions = {
   readonly env?: Readonly<Record<string, string>>;
   /** Most bytes kept of stdout, and of stderr; a program that writes more is ended. 1 MiB by default. */
   readonly maxOutput?: number;
+  /** Where it runs; by default where this process does. */
+  readonly directory?: string;
 };
 
 export type ProgramResult = {
@@ -43,6 +45,7 @@ export async function runProgram(
     detached: true,
     stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     ...(options.env === undefined ? {} : { env: { ...options.env } }),
+    ...(options.directory === undefined ? {} : { cwd: options.directory }),
   });
   const run = new Run(child, basename(file), options);
   try {

@@ -110,14 +110,14 @@ async function emptyOut({ store }: StoreBench, top: ChainId): Promise<void> {
   await store.removeWritable(id, []);
 }
 
-const withoutLinks = (shown: Shown): Shown => ({
-  ...shown,
-  layers: shown.layers.map((layer) => ({ ...layer, lines: layer.lines.map(unlinked) })),
-});
-
 type Chain = readonly (readonly TestEntry[])[];
+type Compared = (shown: Shown, truth: Shown) => Shown;
 
-async function agree(benches: readonly StoreBench[], chain: Chain, links: "compared" | "ignored"): Promise<void> {
+async function agree(
+  benches: readonly StoreBench[],
+  chain: Chain,
+  compared: Compared = withoutBrokenLinks,
+): Promise<void> {
   const tars: TestTar[] = [];
   for (const entries of chain)
     tars.push({ bytes: await tarOf(...entries), hasLinks: entries.some(({ type }) => type === "link") });
@@ -127,9 +127,7 @@ async function agree(benches: readonly StoreBench[], chain: Chain, links: "compa
   assert.ok(truth !== undefined);
   seen.layers += truth.layers.length;
   seen.refused += truth.refused.length;
-  const comparable = (shown: Shown): Shown =>
-    links === "compared" ? withoutBrokenLinks(shown, truth) : withoutLinks(shown);
-  for (const other of others) assert.deepEqual(comparable(other), comparable(truth));
+  for (const other of others) assert.deepEqual(compared(other, truth), compared(truth, truth));
   for (const bench of benches) {
     const top = bench.store.list().find(({ chainId }) => !bench.store.list().some(({ parent }) => parent === chainId));
     if (top !== undefined) await emptyOut(bench, top.chainId);
@@ -146,29 +144,44 @@ test("a random chain is the same tree on every driver, and gives every tar back"
   await using truth = await StoreBench.open(vfs, scratch.path);
   await using overlay = await StoreBench.open(overlay2, scratch.path);
   await using snapshots = await StoreBench.open(btrfs, loop.path);
-  const property = fc.asyncProperty(randomChain, (chain) => agree([truth, overlay, snapshots], chain, "compared"));
+  const property = fc.asyncProperty(randomChain, (chain) => agree([truth, overlay, snapshots], chain));
   await fc.assert(property, { seed, numRuns: runs, endOnFailure: process.env.STRATA_SHRINK === undefined });
   context.diagnostic(`${seen.layers} layers, ${seen.refused} tars refused`);
   assert.ok(seen.layers > seen.refused, "most tars are applied");
 });
 
-/** Without the attributes that fuse-overlayfs keeps for itself and refuses, and without setuid and setgid, which it loses; it also takes hard links apart (its page tells all three). */
+/** Without the attributes that fuse-overlayfs keeps for itself and refuses. */
 const plain = (entry: TestEntry): TestEntry => {
   const { xattrs, ...rest } = entry;
   const kept = new Map([...(xattrs ?? [])].filter(([name]) => !name.startsWith("trusted.overlay.")));
-  const mode = rest.mode === undefined ? {} : { mode: rest.mode & ~0o6000 };
-  return { ...rest, ...mode, ...(kept.size === 0 ? {} : { xattrs: kept }) };
+  return { ...rest, ...(kept.size === 0 ? {} : { xattrs: kept }) };
 };
 
-const open = "STRATA_SEED=20261121 and 1 show directory times that the program changes after the fact";
+/**
+ * When one of a file's several names goes, or a new one comes, fuse-overlayfs copies another of them, without its setuid
+ * and setgid bits. So those bits are not compared of files that had several names once, nor their links.
+ */
+function withoutCopiedLinks(shown: Shown, truth: Shown): Shown {
+  const linked = new Set(truth.layers.flatMap(({ lines }) => linkedNames(lines)));
+  const layers = shown.layers.map(({ lines }) => ({
+    hasLinks: true,
+    lines: lines.map((line) => (linked.has(linkOf(line)[0]) ? unlinked(withoutSetId(line)) : line)),
+  }));
+  return { ...shown, layers };
+}
 
-test("a random chain is the same tree on fuse-overlayfs, within its limits", { todo: open }, async (context) => {
+const withoutSetId = (line: string): string =>
+  line.replace(/^(\S+) (\d+)/, (_, path: string, mode: string) => {
+    return `${path} ${(Number.parseInt(mode, 8) & ~0o6000).toString(8)}`;
+  });
+
+test("a random chain is the same tree on fuse-overlayfs, but for its own attributes and copied links", async (context) => {
   const seed = Number(process.env.STRATA_SEED ?? Date.now() % 2 ** 31);
   context.diagnostic(`STRATA_SEED=${seed}`);
   await using scratch = await scratchHome();
   await using truth = await StoreBench.open(vfs, scratch.path);
   await using served = await StoreBench.open(fuseOverlayfs, scratch.path);
   const chains = randomChain.map((chain) => chain.map((entries) => entries.map(plain)));
-  const property = fc.asyncProperty(chains, (chain) => agree([truth, served], chain, "ignored"));
+  const property = fc.asyncProperty(chains, (chain) => agree([truth, served], chain, withoutCopiedLinks));
   await fc.assert(property, { seed, numRuns: runs, endOnFailure: process.env.STRATA_SHRINK === undefined });
 });

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Mounts } from "../base/mount.ts";
-import { mountAll, unmountAll } from "../host/mount.ts";
+import { mountAllAsync, unmountAllAsync } from "../host/mount.ts";
 import type { MountedTree } from "./store.ts";
 
 export class TemporaryMounts {
@@ -27,7 +27,7 @@ export class TemporaryMounts {
     const path = join(this.#folder, randomBytes(12).toString("hex"));
     await mkdir(path, { mode: 0o700 });
     try {
-      mountAll(mounts, path);
+      await mountAllAsync(mounts, path);
     } catch (error) {
       await rmdir(path);
       throw error;
@@ -42,9 +42,8 @@ export class TemporaryMounts {
     };
   }
 
-  /** A temporary mount has no writes to save (stages are synced when they are published), so unmounting is quick. */
   async #remove(path: string): Promise<void> {
-    unmountAll(path);
+    await unmountAllAsync(path);
     await rmdir(path);
   }
 }

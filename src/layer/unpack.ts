@@ -13,6 +13,7 @@ type Argument = {
   readonly root: string;
   readonly recipePath: string;
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  readonly keepAttributes?: boolean;
 };
 
 export type Source = { readonly tar: AsyncIterable<Uint8Array>; readonly signal?: AbortSignal };
@@ -31,6 +32,7 @@ export async function unpack(parts: Parts, layer: LayerRef, { tar, signal }: Sou
       root: tree.path,
       recipePath: recipePath(parts, layer.id),
       ...(stage.escapeXattrs === undefined ? {} : { escapeXattrs: stage.escapeXattrs }),
+      ...(parts.driver.traits.forgetsAttributes === true ? { keepAttributes: true } : {}),
     };
     return await parts.pool.run<Argument, Applied>(archiveTasks, "applyLayerTask", argument, {
       input: tar,

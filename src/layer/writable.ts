@@ -12,7 +12,7 @@ import type { Change } from "../base/change.ts";
 import type { ChainId } from "../base/digest.ts";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
-import { isMountPoint, mountAll, unmountAllAsync } from "../host/mount.ts";
+import { isMountPoint, mountAllAsync, unmountAllAsync } from "../host/mount.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
 import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
@@ -187,7 +187,7 @@ export class Writables {
   async #mount(row: WritableRow, path: string): Promise<void> {
     await this.#sizes.mark(row);
     await mkdir(path, { recursive: true, mode: 0o700 });
-    mountAll(await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable"), path);
+    await mountAllAsync(await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable"), path);
   }
 
   /** A mount point that nobody mounts on is an empty directory, and goes with the first call. */

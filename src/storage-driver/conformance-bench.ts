@@ -17,7 +17,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
-import { mountAll, unmountAll } from "../host/mount.ts";
+import type { Mounts } from "../base/mount.ts";
+import { mountAllAsync, unmountAllAsync } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import { AT_FDCWD, mknodat, setXattr } from "../host/sys.ts";
 import type { DriverFactory, LayerRef, StorageDriver } from "./driver.ts";
@@ -43,14 +44,14 @@ type BenchParts = Pick<Bench, "driver" | "factory" | "home" | "pool">;
 export function makeBench(parts: BenchParts, scratch: string): Bench {
   const { driver } = parts;
   let views = 0;
-  const mounted = <T>(mounts: Parameters<typeof mountAll>[0], use: (tree: string) => T): T => {
+  const mounted = async <T>(mounts: Mounts, use: (tree: string) => T): Promise<T> => {
     const target = join(scratch, `view-${views++}`);
     mkdirSync(target);
     try {
-      mountAll(mounts, target);
+      await mountAllAsync(mounts, target);
       return use(target);
     } finally {
-      unmountAll(target);
+      await unmountAllAsync(target);
       rmdirSync(target);
     }
   };
@@ -58,7 +59,7 @@ export function makeBench(parts: BenchParts, scratch: string): Bench {
     ...parts,
     async layer(layer, fill) {
       const { mounts } = await driver.stage(layer);
-      if (fill !== undefined) mounted(mounts, fill);
+      if (fill !== undefined) await mounted(mounts, fill);
       await driver.commit(layer);
     },
     async view(layer, kind, use) {

@@ -24,12 +24,10 @@ export type ConformanceOptions = {
   readonly factory: DriverFactory;
   /** A folder on the filesystem to be tried, for the whole suite. */
   readonly makeHome: () => Promise<AsyncDisposable & { readonly path: string }>;
-  /** Titles of cases that a program below the driver is known to fail, and why: they run, and are reported as open. */
-  readonly knownLimits?: Readonly<Record<string, string>>;
 };
 
 /** Registers the suite with node:test. */
-export function runConformance({ name, factory, makeHome, knownLimits = {} }: ConformanceOptions): void {
+export function runConformance({ name, factory, makeHome }: ConformanceOptions): void {
   describe(`conformance: ${name}`, () => {
     let base: Awaited<ReturnType<typeof makeHome>>;
     let pool: Pool & AsyncDisposable;
@@ -43,7 +41,7 @@ export function runConformance({ name, factory, makeHome, knownLimits = {} }: Co
       await base[Symbol.asyncDispose]();
     });
     for (const [title, run] of [...treeCases, ...lifeCases, ...sizeCases])
-      test(title, { todo: knownLimits[title] ?? false }, async () => {
+      test(title, async () => {
         const home = join(base.path, `case-${++cases}`);
         const driver = await factory.open(home, {}, { pool });
         const folders = picture(home);

@@ -45,6 +45,11 @@ export class DiffFolders {
     return join(this.#folders.kept(id), "diff");
   }
 
+  /** Of a layer that is being filled. */
+  stagedDiff(id: string): string {
+    return join(this.#folders.staged(id), "diff");
+  }
+
   kept(id: string): string {
     return this.#folders.kept(id);
   }

@@ -26,6 +26,11 @@ export type Traits = {
   readonly sharesBlocks: boolean;
   /** Names of the `--storage-opt` keys that a container may give; "size" is the contract of size-limit.ts. */
   readonly containerOptions: readonly string[];
+  /**
+   * What a program shows as one tree: a change gives the directories above it another time, and takes setuid and setgid
+   * from what is copied for it. Who fills a stage puts that back; a container sees it.
+   */
+  readonly forgetsAttributes?: boolean;
 };
 
 /** How a stage is filled. A tree is mounted by the caller and filled as an ordinary directory. */

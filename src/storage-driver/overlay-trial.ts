@@ -8,7 +8,7 @@ import { mkdir, mkdtemp, readdir, rm, rmdir, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import { errorMessage, systemCode } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
-import { mountAll, unmountAll } from "../host/mount.ts";
+import { mountAllAsync, unmountAllAsync } from "../host/mount.ts";
 import { filesystemName, nearestExisting } from "./filesystem.ts";
 
 /** The overlay to try: of the folders `lower`, `upper` and `work` in `scratch`. */
@@ -33,7 +33,7 @@ export async function overlayFailure(name: string, scratch: string, step: TrialS
   const filesystem = await filesystemName(scratch);
   const target = await makeTree(scratch);
   try {
-    mountAll([step(scratch)], target);
+    await mountAllAsync([step(scratch)], target);
   } catch (error) {
     return `${name} cannot be mounted over ${home} (${filesystem}): ${errorMessage(error)}`;
   }
@@ -48,16 +48,16 @@ export async function overlayFailure(name: string, scratch: string, step: TrialS
   } catch (error) {
     return `${name} over ${home} (${filesystem}) cannot delete a lower file: ${errorMessage(error)}`;
   } finally {
-    unmountAll(target);
+    await unmountAllAsync(target);
   }
 }
 
 /** Whether the overlay can be mounted once more, after {@link overlayFailure} made its folders. */
-export function mountsAgain(scratch: string, step: TrialStep): boolean {
+export async function mountsAgain(scratch: string, step: TrialStep): Promise<boolean> {
   const target = join(scratch, "merged");
   try {
-    mountAll([step(scratch)], target);
-    unmountAll(target);
+    await mountAllAsync([step(scratch)], target);
+    await unmountAllAsync(target);
     return true;
   } catch {
     return false;

@@ -19,6 +19,8 @@ import { sweepTrash } from "../walk.ts";
 import { isOwnMark, refusedMark, serve } from "./serve.ts";
 import { tryFuseOverlay } from "./trial.ts";
 
+const tasks = new URL("./origin-task.ts", import.meta.url);
+
 export const fuseOverlayfs: DriverFactory = {
   name: "fuse-overlayfs",
   probe: tryFuseOverlay,
@@ -34,7 +36,13 @@ export const fuseOverlayfs: DriverFactory = {
 class FuseOverlayfs implements StorageDriver {
   readonly name = "fuse-overlayfs";
   readonly home: string;
-  readonly traits: Traits = { keeps: "diff", maxParents: 128, sharesBlocks: true, containerOptions: [] };
+  readonly traits: Traits = {
+    keeps: "diff",
+    maxParents: 128,
+    sharesBlocks: true,
+    containerOptions: [],
+    forgetsAttributes: true,
+  };
   readonly #folders: DiffFolders;
   readonly #context: DriverContext;
 
@@ -50,6 +58,8 @@ class FuseOverlayfs implements StorageDriver {
   }
 
   async commit({ id }: LayerRef): Promise<void> {
+    const directory = this.#folders.stagedDiff(id);
+    await this.#context.pool.run<{ directory: string }, void>(tasks, "dropOriginsTask", { directory });
     await this.#folders.commit(id);
   }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { mountAll, mountTable, unmountAll } from "../../host/mount.ts";
+import { mountAllAsync, mountTable, unmountAll } from "../../host/mount.ts";
 import { AT_FDCWD, setXattr } from "../../host/sys.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import type { StorageDriver } from "../driver.ts";
@@ -43,7 +43,7 @@ test("a mount is served by a process in a session of its own, which ends with th
   withDriver(async ({ driver, home, target }) => {
     const top = { id: "top", parents: [] };
     await driver.createWritable(top, {});
-    mountAll(await driver.mounts(top, "writable"), target);
+    await mountAllAsync(await driver.mounts(top, "writable"), target);
     const [pid, ...others] = servers(target);
     assert.deepEqual(others, []);
     assert.equal(readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[5], pid, "it leads its session");
@@ -66,7 +66,7 @@ test("a home may hold what the program takes for separators", () =>
     await driver.commit({ id: "one", parents: [] });
     const top = { id: "top", parents: ["one"] };
     await driver.createWritable(top, {});
-    mountAll(await driver.mounts(top, "writable"), target);
+    await mountAllAsync(await driver.mounts(top, "writable"), target);
     writeFileSync(join(target, "file"), "x");
   }, "b,c\\d e"));
 
@@ -77,7 +77,7 @@ test("a colon in the home's path is too much for the program, and the probe says
 test("what an image may not bring is refused by the program: its own marks, as attributes and as names", () =>
   withDriver(async ({ driver, target }) => {
     const { mounts, escapeXattrs } = await driver.stage({ id: "one", parents: [] });
-    mountAll(mounts, target);
+    await mountAllAsync(mounts, target);
     mkdirSync(join(target, "folder"));
     for (const attribute of ["trusted.overlay.opaque", "user.fuseoverlayfs.opaque", `${escapeXattrs?.to}opaque`])
       assert.throws(() => setXattr(AT_FDCWD, join(target, "folder"), attribute, Buffer.from("y")), { code: "EPERM" });

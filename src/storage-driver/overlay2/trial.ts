@@ -13,7 +13,7 @@ export function tryOverlay(home: string, options: readonly string[]): Promise<Tr
   return inTrialFolder(home, async (scratch) => {
     const reason = await overlayFailure("overlayfs", scratch, stepWith(options));
     if (reason !== undefined) return { reason };
-    return { reason, volatile: mountsAgain(scratch, stepWith([...options, "volatile"])) };
+    return { reason, volatile: await mountsAgain(scratch, stepWith([...options, "volatile"])) };
   });
 }
 
