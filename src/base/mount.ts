@@ -15,12 +15,16 @@ export type MountStep =
       readonly work?: string;
       readonly options?: readonly string[];
     }
-  /** Any filesystem by mount(2): `type`, `source`, comma-separable `options` (flags such as `ro` among them). */
+  /**
+   * Any filesystem by mount(2): `type`, `source`, comma-separable `options` (flags such as `ro` among them). `more` are
+   * options for remounts right after it, for a filesystem that is told more than the kernel reads at once.
+   */
   | {
       readonly kind: "filesystem";
       readonly type: string;
       readonly source: string;
       readonly options: readonly string[];
+      readonly more?: readonly (readonly string[])[];
     }
   /**
    * A filesystem that a process of its own serves (FUSE). `program` with `args` and the target as the last of them

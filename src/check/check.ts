@@ -21,7 +21,7 @@ import { TemporaryMounts } from "../layer/temporary-mounts.ts";
 import { openDatabase } from "../metadata/open.ts";
 import { networkSchema } from "../network/open.ts";
 import type { StorageDriver } from "../storage-driver/driver.ts";
-import { storageDrivers } from "../storage-driver/list.ts";
+import { namedOnly, storageDrivers } from "../storage-driver/list.ts";
 import { openStorageDriver } from "../storage-driver/select.ts";
 import { volumeSchema } from "../volume/schema.ts";
 import type { CheckContext } from "./context.ts";
@@ -127,7 +127,8 @@ const openOne = (root: string, configured: string, pool: Pool): Promise<StorageD
 async function knownDrivers(dataRoot: string, { layers, writables }: Snapshot): Promise<readonly string[]> {
   const rows = [...layers.values(), ...writables].map(({ driver }) => driver);
   const known = new Set(rows);
-  for (const { name } of storageDrivers) if ((await namesIn(join(dataRoot, name))).length > 0) known.add(name);
+  for (const { name } of [...storageDrivers, ...namedOnly])
+    if ((await namesIn(join(dataRoot, name))).length > 0) known.add(name);
   return [...known].sort();
 }
 

@@ -187,6 +187,18 @@ test("a filesystem is mounted with its options, flags among them", { skip }, () 
   unmountAll(target);
 });
 
+test("what a filesystem is told after its mount reaches it, or there is no mount", { skip }, () => {
+  const step = { kind: "filesystem", type: "tmpfs", source: "tmp", options: ["nodev", "size=1m"] } as const;
+  mountAll([{ ...step, more: [["size=2m"], ["mode=0711", "size=3m"]] }], target);
+  const entry = entryAt(target);
+  assert.ok(entry?.superOptions.includes("size=3072k") && entry.options.includes("nodev"));
+  assert.equal(mountTable().filter((mount) => mount.target === target).length, 1);
+  unmountAll(target);
+  assert.throws(() => mountAll([{ ...step, more: [["size=2m"], ["nonsense=1"]] }], target), /EINVAL/);
+  assert.throws(() => mountAll([{ ...step, more: [["x".repeat(4096)]] }], target), /longer than the kernel reads/);
+  assert.ok(!isMountPoint(target));
+});
+
 for (const [how, unmount] of [
   ["at once", async (path: string) => unmountAll(path)],
   ["off the event loop", unmountAllAsync],

@@ -127,14 +127,19 @@ export function mountBindClassic(step: BindStep, target: string): void {
 
 function mountFilesystem(step: FilesystemStep, target: string): void {
   const { flags, data } = parseMountOptions(step.options);
-  const joined = data.join(",");
-  if (Buffer.byteLength(joined) > 4095)
-    throw new EngineError(
-      "invalid_argument",
-      `the options of ${describe(step)} are longer than the kernel reads (4095)`,
-    );
-  mount({ source: step.source, target, type: step.type, flags, data: joined });
-  orDetach(target, () => mount({ target, flags: MS.PRIVATE }));
+  const remounts = (step.more ?? []).map((options) => joined(step, options));
+  mount({ source: step.source, target, type: step.type, flags, data: joined(step, data) });
+  orDetach(target, () => {
+    mount({ target, flags: MS.PRIVATE });
+    for (const more of remounts)
+      mount({ source: step.source, target, type: step.type, flags: MS.REMOUNT | flags, data: more });
+  });
+}
+
+function joined(step: FilesystemStep, options: readonly string[]): string {
+  const text = options.join(",");
+  if (Buffer.byteLength(text) <= 4095) return text;
+  throw new EngineError("invalid_argument", `the options of ${describe(step)} are longer than the kernel reads (4095)`);
 }
 
 /** Takes every mount on `target` away, the topmost first, also those in use (they end with their last user). */

@@ -63,7 +63,7 @@ test("an unknown driver is refused with the known ones, one that cannot work wit
   withRoot(async (root, choose) => {
     await assert.rejects(choose("zip"), {
       code: "invalid_argument",
-      message: 'unknown storage driver "zip"; known are: absent, overlay2, third, vfs',
+      message: 'unknown storage driver "zip"; known are: absent, overlay2, third, vfs, aufs',
     });
     await assert.rejects(choose("absent"), { code: "unsupported", message: /moon/ });
     await mkdir(join(root, "absent/abc/diff"), { recursive: true });

@@ -1,7 +1,7 @@
 /**
  * Which storage driver a data root uses: the one that was configured (by its name, or by the path of its module), else
  * the one whose data stand there already, else the first of the list that works (moby graphdriver.New). Each driver's
- * home is `<root>/<its name>`. A module is loaded only when a person names it.
+ * home is `<root>/<its name>`. A module, and a driver of the list `namedOnly`, is taken only when a person names it.
  */
 import { type Dirent, existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { EngineError } from "../base/errors.ts";
 import type { DriverContext, DriverFactory, StorageDriver } from "./driver.ts";
 import { isModulePath, loadDriverModule, type ModuleFactory } from "./driver-module.ts";
-import { lastResort, storageDrivers } from "./list.ts";
+import { lastResort, namedOnly, storageDrivers } from "./list.ts";
 import { neededModule, type RecordedModule, recordedModules, recordModule } from "./module-record.ts";
 
 export type SelectOptions = {
@@ -46,21 +46,26 @@ export async function selectStorageDriver(options: SelectOptions): Promise<Drive
       `${root} contains several valid graphdrivers: ${prior.map(({ name }) => name).join(", ")}; please cleanup or explicitly choose storage driver (-s <DRIVER>)`,
     );
   if (only === undefined) return firstThatWorks(options);
-  if ("probe" in only) return working(only, options, "its data stand there");
-  throw new EngineError("unsupported", `${root} holds data of another driver: ${neededModule(only)}`);
+  if ("module" in only)
+    throw new EngineError("unsupported", `${root} holds data of another driver: ${neededModule(only)}`);
+  if (drivers.includes(only)) return working(only, options, "its data stand there");
+  throw new EngineError(
+    "unsupported",
+    `${root} holds data of the storage driver ${only.name}, which is used only when it is asked for: start with --storage-driver ${only.name}, or with another one`,
+  );
 }
 
 async function requested(name: string, options: SelectOptions): Promise<DriverFactory> {
   const { drivers = storageDrivers, root } = options;
   if (isModulePath(name)) {
-    const taken = [...drivers, ...storageDrivers].map((driver) => driver.name);
+    const taken = [...drivers, ...storageDrivers, ...namedOnly].map((driver) => driver.name);
     return working(await loadDriverModule(name, taken), options, "it was chosen");
   }
-  const factory = drivers.find((driver) => driver.name === name);
+  const factory = [...drivers, ...namedOnly].find((driver) => driver.name === name);
   if (factory !== undefined) return working(factory, options, "it was chosen");
   const recorded = (await recordedModules(root)).find((record) => record.name === name);
   if (recorded !== undefined) throw new EngineError("invalid_argument", neededModule(recorded));
-  const known = drivers.map((driver) => driver.name).join(", ");
+  const known = [...drivers, ...namedOnly].map((driver) => driver.name).join(", ");
   throw new EngineError("invalid_argument", `unknown storage driver ${JSON.stringify(name)}; known are: ${known}`);
 }
 
@@ -90,7 +95,7 @@ async function priorDrivers(
   drivers: readonly DriverFactory[],
 ): Promise<(DriverFactory | RecordedModule)[]> {
   const prior: (DriverFactory | RecordedModule)[] = [];
-  for (const candidate of [...drivers, ...(await recordedModules(root))])
+  for (const candidate of [...drivers, ...namedOnly, ...(await recordedModules(root))])
     if (candidate.name !== lastResort.name && (await holdsData(join(root, candidate.name)))) prior.push(candidate);
   return prior;
 }
