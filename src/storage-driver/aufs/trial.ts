@@ -19,7 +19,7 @@ export async function tryAufs(home: string): Promise<Trial> {
     const reason = await overlayFailure("aufs", scratch, stepWith(false));
     // Mounting loads the module where there is one; only then is the list complete.
     if (reason !== undefined) return { reason: (await kernelKnowsAufs()) ? reason : noAufs };
-    return { reason, dirperm1: mountsAgain(scratch, stepWith(true)) };
+    return { reason, dirperm1: await mountsAgain(scratch, stepWith(true)) };
   });
 }
 
