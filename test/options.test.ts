@@ -114,7 +114,7 @@ const refusals: readonly (readonly [args: readonly string[], says: RegExp])[] = 
   [["-P"], /publishing ports is not supported/],
   [["--link", "x"], /links are not supported: leave --link out|No such container/],
   [["--gpus", "all"], /--gpus\) are not supported/],
-  [["--storage-opt", "size=1G"], /--storage-opt is supported only for/],
+  [["--storage-opt", "size=1"], /overlay2: storage size cannot be less than/],
   [["--log-driver", "syslog"], /no log driver named 'syslog' is registered: use json-file or none/],
   [["--log-opt", "max-file=3"], /log option max-file=3 is not supported/],
   [["--ipc", "shareable"], /IPC mode "shareable" is not supported/],

@@ -7,7 +7,10 @@
 export type MountStep =
   /** `source` seen at the target. `readonly` remounts it so. */
   | { readonly kind: "bind"; readonly source: string; readonly readonly: boolean; readonly recursive?: boolean }
-  /** overlayfs. `lower` from the topmost down; without `upper` the view is read-only. */
+  /**
+   * overlayfs. `lower` from the topmost down; without `upper` the view is read-only. An `upper` or `work` that is
+   * relative stands below the target, in what the step before mounted there.
+   */
   | {
       readonly kind: "overlay";
       readonly lower: readonly string[];
@@ -26,6 +29,8 @@ export type MountStep =
       readonly options: readonly string[];
       readonly more?: readonly (readonly string[])[];
     }
+  /** The filesystem of `type` in the file `file`, by way of a loop device that goes with the last mount of that file. */
+  | { readonly kind: "image"; readonly type: "ext4"; readonly file: string; readonly options: readonly string[] }
   /**
    * A filesystem that a process of its own serves (FUSE). `program` with `args` and the target as the last of them
    * mounts it, goes into the background and lives as long as the mount; `directory` is where it looks up relative paths.

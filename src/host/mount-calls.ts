@@ -168,6 +168,13 @@ export class FilesystemContext implements Disposable {
     this.#config(FSCONFIG.SET_FLAG, key, undefined);
   }
 
+  /** An option as mount(8) writes it: `flag` or `key=value`. */
+  setOption(option: string): void {
+    const equals = option.indexOf("=");
+    if (equals < 0) this.setFlag(option);
+    else this.setString(option.slice(0, equals), option.slice(equals + 1));
+  }
+
   create(): void {
     this.#config(FSCONFIG.CMD_CREATE, undefined, undefined);
   }

@@ -4,6 +4,7 @@
  * quote is replaced by the kernel's short link to a descriptor of it.
  */
 import { readlinkSync } from "node:fs";
+import { resolve } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
 import { FilesystemContext, longestConfigString, MS, mount, orDetach } from "./mount-calls.ts";
@@ -52,13 +53,9 @@ export function mountOverlay(step: OverlayStep, target: string): boolean {
     Buffer.byteLength(path) > longestConfigString || /[\\:,]/.test(path) ? links.of(path) : path;
   using context = openContext(step, plain);
   if (context === undefined) return false;
-  if (step.upper !== undefined) context.setDirectory("upperdir", step.upper, plain);
-  if (step.work !== undefined) context.setDirectory("workdir", step.work, plain);
-  for (const option of data) {
-    const equals = option.indexOf("=");
-    if (equals < 0) context.setFlag(option);
-    else context.setString(option.slice(0, equals), option.slice(equals + 1));
-  }
+  if (step.upper !== undefined) context.setDirectory("upperdir", resolve(target, step.upper), plain);
+  if (step.work !== undefined) context.setDirectory("workdir", resolve(target, step.work), plain);
+  for (const option of data) context.setOption(option);
   context.create();
   using made = context.mount(attributes);
   made.attach(target);
@@ -91,10 +88,12 @@ function openContext(step: OverlayStep, plain: (path: string) => string): Filesy
 
 const quote = (path: string): string => path.replace(/[\\:,]/g, "\\$&");
 
-function dataOf(step: OverlayStep, options: readonly string[], name: (path: string) => string): string {
+type Naming = { readonly target: string; readonly name: (path: string) => string };
+
+function dataOf(step: OverlayStep, options: readonly string[], { target, name }: Naming): string {
   const parts = [`lowerdir=${step.lower.map(name).join(":")}`];
-  if (step.upper !== undefined) parts.push(`upperdir=${name(step.upper)}`);
-  if (step.work !== undefined) parts.push(`workdir=${name(step.work)}`);
+  if (step.upper !== undefined) parts.push(`upperdir=${name(resolve(target, step.upper))}`);
+  if (step.work !== undefined) parts.push(`workdir=${name(resolve(target, step.work))}`);
   return [...parts, ...options].join(",");
 }
 
@@ -102,8 +101,8 @@ function dataOf(step: OverlayStep, options: readonly string[], name: (path: stri
 export function mountOverlayClassic(step: OverlayStep, target: string): void {
   using links = new ShortLinks();
   const { data: options, flags } = parseMountOptions(step.options ?? []);
-  let data = dataOf(step, options, quote);
-  if (Buffer.byteLength(data) > longestData) data = dataOf(step, options, (path) => links.of(path));
+  let data = dataOf(step, options, { target, name: quote });
+  if (Buffer.byteLength(data) > longestData) data = dataOf(step, options, { target, name: (path) => links.of(path) });
   if (Buffer.byteLength(data) > longestData)
     throw new EngineError(
       "unsupported",

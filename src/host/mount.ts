@@ -11,6 +11,7 @@ import { EngineError, type ErrorCode, errorMessage, systemCode } from "../base/e
 import type { MountStep, Mounts } from "../base/mount.ts";
 import { DetachedMount, detach, detachAsync, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
 import { type HelperStep, mountHelper } from "./mount-helper.ts";
+import { mountImage } from "./mount-image.ts";
 import { flagsOfWords, parseMountOptions } from "./mount-options.ts";
 import { mountOverlay, mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
 
@@ -50,6 +51,7 @@ function mountStep(step: MountStep, target: string): void {
   try {
     if (step.kind === "bind") mountBind(step, target);
     else if (step.kind === "overlay") mountOverlayStep(step, target);
+    else if (step.kind === "image") mountImage(step, target);
     else if (step.kind === "helper") throw new EngineError("internal", `${step.program} mounts only by mountAllAsync`);
     else mountFilesystem(step, target);
   } catch (error) {
@@ -84,6 +86,7 @@ const codeOf = (error: unknown): ErrorCode => codes[systemCode(error) ?? ""] ?? 
 function describe(step: MountStep): string {
   if (step.kind === "overlay") return `an overlay of ${step.lower.length} layers`;
   if (step.kind === "bind") return step.source;
+  if (step.kind === "image") return `the ${step.type} filesystem in ${step.file}`;
   if (step.kind === "helper") return `a filesystem of ${step.program}`;
   // Some sources are addresses with a name and a password.
   return `${step.type} from ${step.source.replace(/\/\/[^/@]*@/, "//")}`;
@@ -214,6 +217,19 @@ function parseLine(line: string): MountEntry {
 /** Whether something is mounted at `path`, which is absolute and free of symlinks. Does not touch it. */
 export function isMountPoint(path: string): boolean {
   return mountTable().some((entry) => entry.target === path);
+}
+
+/** The mount that `path` is in; it exists. */
+export function fileMount(path: string): MountEntry | undefined {
+  const real = `${realpathSync(path)}/`;
+  const holds = ({ target }: MountEntry): boolean => real.startsWith(target.endsWith("/") ? target : `${target}/`);
+  // The longest path; of several mounts on one path, the last one is seen.
+  return mountTable()
+    .filter(holds)
+    .reduce<MountEntry | undefined>(
+      (best, entry) => (entry.target.length < (best?.target.length ?? 0) ? best : entry),
+      undefined,
+    );
 }
 
 const mountsAt = (path: string): number => mountTable().filter((entry) => entry.target === path).length;

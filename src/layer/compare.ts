@@ -4,6 +4,7 @@
  * that the driver names where it can name them. Everything is walked in pool workers, on a mounted container as it
  * stands, else on mounts of its own.
  */
+import { join } from "node:path";
 import { archiveTasks } from "../archive/task-url.ts";
 import type { Change } from "../base/change.ts";
 import type { LayerRef } from "../storage-driver/driver.ts";
@@ -23,9 +24,9 @@ export const writableRef = (parts: Parts, { data, init }: WritableRow): LayerRef
 /** Bytes of regular files that were added or changed, each inode once. */
 export async function changesSize(parts: Parts, subject: Subject, signal?: AbortSignal): Promise<number> {
   const options = signal === undefined ? {} : { signal };
-  const directory = await changesOf(parts, subject);
+  await using directory = await changesOf(parts, subject);
   if (directory !== undefined) {
-    const argument = { path: directory };
+    const argument = { path: directory.path };
     const { bytes } = await parts.pool.run<typeof argument, { bytes: number }>(
       archiveTasks,
       "treeSizeTask",
@@ -60,23 +61,35 @@ export async function* changesTar(
 type Comparison = { readonly name: string; readonly argument: object; readonly mounted: AsyncDisposable };
 
 async function comparison(parts: Parts, subject: Subject): Promise<Comparison> {
-  const upper = await changesOf(parts, subject);
+  await using stack = new AsyncDisposableStack();
+  const upper = stack.use(await changesOf(parts, subject));
   if (upper === undefined) {
-    const trees = await mountTrees(parts, subject);
-    return { name: "compareTrees", argument: await compareArgument(parts, subject, trees), mounted: trees };
+    const trees = stack.use(await mountTrees(parts, subject));
+    const argument = await compareArgument(parts, subject, trees);
+    return { name: "compareTrees", argument, mounted: stack.move() };
   }
-  const base = await mountBase(parts, subject.row);
-  return { name: "overlayChanges", argument: { upper, lowerView: base.path }, mounted: base };
+  const base = stack.use(await mountBase(parts, subject.row));
+  return {
+    name: "overlayChanges",
+    argument: { upper: upper.path, lowerView: base.path },
+    mounted: stack.move(),
+  };
 }
+
+type Directory = AsyncDisposable & { readonly path: string };
 
 /** Asks for the mounts first, because that mends a writable which a power cut took. */
-async function changesOf(parts: Parts, { row, path }: Subject): Promise<string | undefined> {
+async function changesOf(parts: Parts, { row, path }: Subject): Promise<Directory | undefined> {
   const ref = writableRef(parts, row);
   if (path === undefined) await parts.driver.mounts(ref, "writable");
-  return parts.driver.changes(ref)?.path;
+  const changes = parts.driver.changes(ref);
+  if (changes === undefined) return undefined;
+  if (changes.mounts === undefined) return { path: changes.path, [Symbol.asyncDispose]: async () => undefined };
+  const mounted = await parts.mounts.mount(changes.mounts);
+  return { path: join(mounted.path, changes.path), [Symbol.asyncDispose]: () => mounted[Symbol.asyncDispose]() };
 }
 
-async function mountBase(parts: Parts, row: WritableRow): Promise<AsyncDisposable & { readonly path: string }> {
+async function mountBase(parts: Parts, row: WritableRow): Promise<Directory> {
   return parts.mounts.mount(await parts.driver.mounts(refOf(parts, row.init), "layer"));
 }
 
@@ -90,7 +103,7 @@ async function mountTrees(parts: Parts, { row, path }: Subject): Promise<Trees> 
   return { base, tree, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-async function mountWritable(parts: Parts, row: WritableRow): Promise<AsyncDisposable & { readonly path: string }> {
+async function mountWritable(parts: Parts, row: WritableRow): Promise<Directory> {
   return parts.mounts.mount(await parts.driver.mounts(writableRef(parts, row), "writable"));
 }
 

@@ -12,7 +12,7 @@ import type { Change } from "../base/change.ts";
 import type { ChainId } from "../base/digest.ts";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
-import { isMountPoint, mountAllAsync, unmountAllAsync } from "../host/mount.ts";
+import { isMountPoint, mountAllAsync, mountTable, unmountAllAsync } from "../host/mount.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory } from "../storage-driver/driver.ts";
 import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
@@ -54,6 +54,7 @@ export class Writables {
     const rows = records.writables();
     const ids = new Set(rows.map(({ id }) => id));
     for (const name of await readdir(mountFolder)) if (!ids.has(name)) await this.#unmountPath(join(mountFolder, name));
+    await this.#unmountParts(rows);
     await this.#sizes.open(new Set(rows.map(({ data }) => data)));
   }
 
@@ -188,6 +189,18 @@ export class Writables {
     await this.#sizes.mark(row);
     await mkdir(path, { recursive: true, mode: 0o700 });
     await mountAllAsync(await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable"), path);
+  }
+
+  /** A kill between the steps of a mount leaves a view that is not whole, which nobody can have used. */
+  async #unmountParts(rows: readonly WritableRow[]): Promise<void> {
+    const counts = new Map<string, number>();
+    for (const { target } of mountTable()) counts.set(target, (counts.get(target) ?? 0) + 1);
+    for (const row of rows) {
+      const count = counts.get(this.#path(row.id));
+      if (count === undefined) continue;
+      const steps = await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable");
+      if (count < steps.length) await this.#unmountPath(this.#path(row.id));
+    }
   }
 
   /** A mount point that nobody mounts on is an empty directory, and goes with the first call. */

@@ -34,6 +34,8 @@ export type Bench = {
   /** Mounts a view for `use`. */
   view<T>(layer: LayerRef, kind: "layer" | "writable", use: (tree: string) => T): Promise<T>;
   writable(layer: LayerRef): Promise<void>;
+  /** Mounts anything for `use`. */
+  mounted<T>(mounts: Mounts, use: (tree: string) => T): Promise<T>;
 };
 
 /** A sentence, and what proves it. */
@@ -57,6 +59,7 @@ export function makeBench(parts: BenchParts, scratch: string): Bench {
   };
   return {
     ...parts,
+    mounted,
     async layer(layer, fill) {
       const { mounts } = await driver.stage(layer);
       if (fill !== undefined) await mounted(mounts, fill);

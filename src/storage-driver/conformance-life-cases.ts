@@ -86,14 +86,17 @@ export const lifeCases: readonly ConformanceCase[] = [
   ],
   [
     "changes that a driver shows apart are what the writable changed; one that keeps whole trees shows none",
-    async ({ driver, layer, view, writable }) => {
+    async ({ driver, layer, view, writable, mounted }) => {
       await layer(one, fillBase);
       await writable(two);
       await view(two, "writable", (tree) => writeFileSync(join(tree, "a subdir/new"), "123"));
       const changes = driver.changes(two);
       if (changes === undefined) return;
       assert.equal(driver.traits.keeps, "diff");
-      assert.deepEqual(readdirSync(changes.path, { recursive: true }).toSorted(), ["a subdir", "a subdir/new"]);
+      const seen = (path: string): void =>
+        assert.deepEqual(readdirSync(path, { recursive: true }).toSorted(), ["a subdir", "a subdir/new"]);
+      if (changes.mounts === undefined) seen(changes.path);
+      else await mounted(changes.mounts, (tree) => seen(join(tree, changes.path)));
     },
   ],
   [

@@ -3,10 +3,12 @@
  *
  *   <home>/<id>/diff       what the layer or writable changes
  *   <home>/<id>/work       scratch of the overlay beside a writable's diff
+ *   <home>/<id>/image      instead of both: a writable with a size limit, a filesystem that holds them
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
  *
  * Directories are made in staging and renamed in order, so one that a power cut took was never written in.
  */
+import { existsSync } from "node:fs";
 import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
@@ -14,6 +16,9 @@ import { fileCreationMask } from "../host/umask.ts";
 import type { LayerRef } from "./driver.ts";
 import { Folders } from "./folders.ts";
 import { copyRootAttributes, type OwnMarks } from "./root-attributes.ts";
+
+/** The name of a writable's filesystem, in its folder. */
+export const imageName = "image";
 
 export class DiffFolders {
   readonly home: string;
@@ -75,9 +80,22 @@ export class DiffFolders {
     await this.#folders.commit(id);
   }
 
-  async createWritable(layer: LayerRef): Promise<void> {
-    await this.stage(layer);
+  /** `prepare` works on the folder before it is in sight. On failure nothing stays. */
+  async createWritable(layer: LayerRef, prepare?: (path: string) => Promise<void>): Promise<void> {
+    const path = await this.stage(layer);
+    try {
+      await prepare?.(path);
+    } catch (error) {
+      await rm(path, { recursive: true, force: true });
+      throw error;
+    }
     await this.#folders.commit(layer.id);
+  }
+
+  /** The filesystem that holds a limited writable, where there is one. One lookup. */
+  image(id: string): string | undefined {
+    const path = join(this.#folders.kept(id), imageName);
+    return existsSync(path) ? path : undefined;
   }
 
   /** Makes a writable again that a power cut took. */
@@ -102,11 +120,11 @@ export class DiffFolders {
   /** Docker's names of the directories of `layer` (moby overlay2.GetMetadata). */
   describe({ id, parents }: LayerRef): Readonly<Record<string, string>> {
     const path = this.#folders.kept(id);
+    const image = this.image(id);
     return {
       ...(parents.length === 0 ? {} : { LowerDir: parents.map((parent) => this.diff(parent)).join(":") }),
       MergedDir: join(path, "merged"),
-      UpperDir: join(path, "diff"),
-      WorkDir: join(path, "work"),
+      ...(image === undefined ? { UpperDir: join(path, "diff"), WorkDir: join(path, "work") } : { UpperImage: image }),
     };
   }
 }

@@ -43,7 +43,10 @@ export type Stage = {
 
 /** Where a writable layer's changes can be read without comparing trees. */
 export type ChangesDirectory = {
+  /** Absolute, or below the place where `mounts` were mounted. */
   readonly path: string;
+  /** Set where the directory is in a filesystem of its own: what shows it, beside any other mount of the layer. */
+  readonly mounts?: Mounts;
   /** overlay: whiteouts are 0:0 character devices (or the xattr forms), opaque directories carry an xattr. */
   readonly dialect: "overlay";
 };
@@ -63,7 +66,7 @@ export interface StorageDriver extends AsyncDisposable {
   createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void>;
   /** The view of a layer (always read-only) or of a writable (read-write). Mounts nothing; may mend an empty writable that a power cut took. */
   mounts(layer: LayerRef, kind: "layer" | "writable"): Promise<Mounts>;
-  /** Where only the changes of `layer` stand, or undefined where trees must be compared. Touches no disk. */
+  /** Where only the changes of `layer` stand, or undefined where trees must be compared. One lookup on disk at most. */
   changes(layer: LayerRef): ChangesDirectory | undefined;
   /**
    * Optional, for drivers that keep whole trees: paths at which a writable may differ from its direct parent, found

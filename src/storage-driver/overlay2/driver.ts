@@ -3,6 +3,7 @@
  *
  *   <home>/<id>/diff       what the layer or writable changes (whiteouts are 0:0 character devices)
  *   <home>/<id>/work       the kernel's scratch beside a writable's diff
+ *   <home>/<id>/image      instead of both: a filesystem that holds them, of a writable with a size limit (limited.ts)
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
  *
  * A layer is filled through a mount over its parents, so the kernel writes every whiteout and opaque mark; a lowest
@@ -22,9 +23,14 @@ import type {
   Traits,
 } from "../driver.ts";
 import { filesystemName } from "../filesystem.ts";
+import { findLimiter, type Limiter } from "../limiter.ts";
+import { releaseFolder } from "../project-limit.ts";
 import type { OwnMarks } from "../root-attributes.ts";
+import { imageStep } from "../size-image.ts";
+import { type SizeRules, sizeOption } from "../size-limit.ts";
 import { sweepTrash } from "../walk.ts";
-import { checkContainerOptions, checkDaemonOptions, inUserNamespace, mountOptions } from "./options.ts";
+import { createLimited } from "./limited.ts";
+import { inUserNamespace, limitRules, mountOptions, parseDaemonOptions, writableSize } from "./options.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
 
 export const overlay2: DriverFactory = {
@@ -33,11 +39,13 @@ export const overlay2: DriverFactory = {
     return (await tryOverlay(home, await mountOptions())).reason;
   },
   async open(home, options, context) {
-    checkDaemonOptions(options);
+    const asked = parseDaemonOptions(options);
     const folders = new DiffFolders(home, isMark);
     await folders.create();
     const overlay = await mountOptions();
-    return new Overlay2({ folders, overlay, trial: await tryOverlay(folders.trash, overlay), context });
+    const limiter = await findLimiter(home);
+    const sizes = limitRules(asked, limiter);
+    return new Overlay2({ folders, overlay, limiter, sizes, trial: await tryOverlay(folders.trash, overlay), context });
   },
 };
 
@@ -51,13 +59,15 @@ type Parts = {
   readonly folders: DiffFolders;
   readonly overlay: readonly string[];
   readonly trial: Trial;
+  readonly limiter: Limiter;
+  readonly sizes: SizeRules;
   readonly context: DriverContext;
 };
 
 class Overlay2 implements StorageDriver {
   readonly name = "overlay2";
   readonly home: string;
-  readonly traits: Traits = { keeps: "diff", maxParents: 500, sharesBlocks: true, containerOptions: [] };
+  readonly traits: Traits;
   readonly #parts: Parts;
   readonly #folders: DiffFolders;
 
@@ -65,6 +75,8 @@ class Overlay2 implements StorageDriver {
     this.#parts = parts;
     this.#folders = parts.folders;
     this.home = parts.folders.home;
+    const containerOptions = parts.limiter.kind === "none" ? [] : [sizeOption];
+    this.traits = { keeps: "diff", maxParents: 500, sharesBlocks: true, containerOptions };
   }
 
   async stage(layer: LayerRef): Promise<Stage> {
@@ -88,13 +100,17 @@ class Overlay2 implements StorageDriver {
   }
 
   async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
-    checkContainerOptions(options);
-    await this.#folders.createWritable(layer);
+    const { sizes, limiter } = this.#parts;
+    const size = writableSize(options, sizes, limiter);
+    if (size === undefined) await this.#folders.createWritable(layer);
+    else await createLimited(this.#folders, layer, { size, limiter, isMark });
   }
 
   async mounts({ id, parents }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
     if (kind === "writable") {
       await this.#folders.mend({ id, parents });
+      const image = this.#folders.image(id);
+      if (image !== undefined) return [imageStep(image), this.#overImage(parents)];
       return [this.#writeStep(this.#folders.kept(id), parents, this.#parts.overlay)];
     }
     const lower = [id, ...parents].map((layer) => this.#folders.diff(layer));
@@ -104,10 +120,13 @@ class Overlay2 implements StorageDriver {
   }
 
   changes({ id }: LayerRef): ChangesDirectory {
+    const image = this.#folders.image(id);
+    if (image !== undefined) return { path: "diff", mounts: [imageStep(image)], dialect: "overlay" };
     return { path: this.#folders.diff(id), dialect: "overlay" };
   }
 
   async remove(id: string): Promise<void> {
+    if (this.#parts.limiter.kind === "project") releaseFolder(this.#folders.diff(id));
     await this.#folders.discard(id);
   }
 
@@ -141,5 +160,12 @@ class Overlay2 implements StorageDriver {
     if (parents.length === 0) return { kind: "bind", source: join(path, "diff"), readonly: false };
     const lower = parents.map((parent) => this.#folders.diff(parent));
     return { kind: "overlay", lower, upper: join(path, "diff"), work: join(path, "work"), options };
+  }
+
+  /** Over the filesystem of a limited writable, which the step before has mounted. */
+  #overImage(parents: readonly string[]): MountStep {
+    const lower = parents.map((parent) => this.#folders.diff(parent));
+    if (lower.length === 0) lower.push(this.#folders.empty);
+    return { kind: "overlay", lower, upper: "diff", work: "work", options: this.#parts.overlay };
   }
 }

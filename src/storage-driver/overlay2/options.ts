@@ -6,6 +6,8 @@
 import { readFileSync } from "node:fs";
 import { access } from "node:fs/promises";
 import { EngineError } from "../../base/errors.ts";
+import { type Limiter, smallestSize } from "../limiter.ts";
+import { checkedSize, containerSize, type SizeRules } from "../size-limit.ts";
 
 const sizeRefusal = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
 
@@ -34,21 +36,37 @@ export async function mountOptions(): Promise<readonly string[]> {
   return options;
 }
 
-/** Checks the daemon's options. Throws invalid_argument for one that is unknown or cannot be kept. */
-export function checkDaemonOptions(options: Readonly<Record<string, string>>): void {
+/** The daemon's options. Throws invalid_argument for one that is unknown or no size. */
+export function parseDaemonOptions(options: Readonly<Record<string, string>>): SizeRules {
+  let rules: SizeRules = { driver: "overlay2" };
   for (const [key, value] of Object.entries(options)) {
     if (key === "overlay2.override_kernel_check") checkBoolean(key, value);
-    else if (key === "overlay2.size") throw new EngineError("invalid_argument", sizeRefusal);
+    else if (key === "overlay2.size") rules = { ...rules, standard: checkedSize(value, rules) };
     else throw new EngineError("invalid_argument", `overlay2: unknown option ${key}`);
   }
+  return rules;
 }
 
-/** Checks the options of one container. */
-export function checkContainerOptions(options: Readonly<Record<string, string>>): void {
-  for (const key of Object.keys(options)) {
-    if (key.toLowerCase() === "size") throw new EngineError("invalid_argument", sizeRefusal);
-    throw new EngineError("invalid_argument", `Unknown option ${key}`);
-  }
+/** What can be limited at a home, by what is there: throws where the daemon's options ask for more. */
+export function limitRules(rules: SizeRules, limiter: Limiter): SizeRules {
+  const { standard } = rules;
+  if (standard === undefined) return { ...rules, minimum: smallestSize(limiter) };
+  if (limiter.kind === "none")
+    throw new EngineError("unsupported", `Storage option overlay2.size not supported: ${limiter.reason}`);
+  const minimum = smallestSize(limiter);
+  return { ...rules, minimum, standard: checkedSize(`${standard}`, { ...rules, minimum }) };
+}
+
+/** The limit of one container that `options` ask for. */
+export function writableSize(
+  options: Readonly<Record<string, string>>,
+  rules: SizeRules,
+  limiter: Limiter,
+): number | undefined {
+  const size = containerSize(options, rules);
+  if (size !== undefined && limiter.kind === "none")
+    throw new EngineError("invalid_argument", `${sizeRefusal} (${limiter.reason})`);
+  return size;
 }
 
 function checkBoolean(key: string, value: string): void {

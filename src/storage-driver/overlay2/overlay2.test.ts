@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { AT_FDCWD, getXattr, setXattr } from "../../host/sys.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import type { StorageDriver } from "../driver.ts";
 import { overlay2 } from "./driver.ts";
+import { limitRules, writableSize } from "./options.ts";
 
 type Bench = { readonly driver: StorageDriver; readonly home: string; readonly target: string };
 
@@ -131,23 +132,64 @@ test("describe and status speak Docker's words in Docker's order", () =>
     ]);
   }));
 
-test("override_kernel_check is taken, sizes are refused in Docker's words, the unknown by name", async () => {
+test("override_kernel_check is taken, what is no size and the unknown are refused by name", async () => {
   await withDriver(async () => undefined, { "overlay2.override_kernel_check": "true" });
-  const size = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
-  await assert.rejects(
-    withDriver(async () => undefined, { "overlay2.size": "1g" }),
-    { message: size },
-  );
-  await assert.rejects(
-    withDriver(async () => undefined, { "overlay2.speed": "9" }),
-    {
-      message: "overlay2: unknown option overlay2.speed",
-    },
-  );
-  await withDriver(async ({ driver }) => {
-    await assert.rejects(driver.createWritable({ id: "x", parents: [] }, { size: "1g" }), { message: size });
+  for (const [key, value, message] of [
+    ["overlay2.size", "much", "invalid size: 'much'"],
+    ["overlay2.size", "0", "overlay2: invalid storage size: 0B"],
+    ["overlay2.speed", "9", "overlay2: unknown option overlay2.speed"],
+  ] as const)
+    await assert.rejects(
+      withDriver(async () => undefined, { [key]: value }),
+      { code: "invalid_argument", message },
+    );
+});
+
+test("where nothing can limit a size, it is refused in Docker's words", () => {
+  const limiter = { kind: "none", reason: "no quotas, no loop devices" } as const;
+  const rules = { driver: "overlay2" };
+  assert.equal(writableSize({}, rules, limiter), undefined);
+  assert.throws(() => writableSize({ size: "1g" }, rules, limiter), {
+    code: "invalid_argument",
+    message: /^--storage-opt is supported only for overlay over xfs with 'pquota' mount option \(no quotas, no/,
+  });
+  assert.throws(() => limitRules({ ...rules, standard: 1 << 30 }, limiter), {
+    code: "unsupported",
+    message: "Storage option overlay2.size not supported: no quotas, no loop devices",
   });
 });
+
+test("a limited writable has the root of its parent, and is durable with its folder", () =>
+  withDriver(async (bench) => {
+    const { driver, home, target } = bench;
+    const { mounts } = await driver.stage({ id: "one", parents: [] });
+    mountAll(mounts, target);
+    chownSync(target, 5, 6);
+    chmodSync(target, 0o2751);
+    setXattr(AT_FDCWD, target, "user.note", Buffer.from("kept"));
+    utimesSync(target, 1000, 1234.5);
+    unmountAll(target);
+    await driver.commit({ id: "one", parents: [] });
+    const layer = { id: "top", parents: ["one"] };
+    await driver.createWritable(layer, { size: "4m" });
+    assert.deepEqual(readdirSync(join(home, "top")), ["image"]);
+    mountAll(await driver.mounts(layer, "writable"), target);
+    const { uid, gid, mode, mtimeMs } = lstatSync(target);
+    assert.deepEqual([uid, gid, mode & 0o7777, mtimeMs], [5, 6, 0o2751, 1_234_500]);
+    assert.equal(getXattr(AT_FDCWD, target, "user.note")?.toString(), "kept");
+    assert.equal("UpperDir" in driver.describe(layer, "writable"), false);
+    assert.equal(driver.describe(layer, "writable").UpperImage, join(home, "top/image"));
+  }));
+
+test("a limited writable that cannot be made leaves nothing", () =>
+  withDriver(async ({ driver, home }) => {
+    await assert.rejects(driver.createWritable({ id: "top", parents: [] }, { size: "9000t" }), {
+      code: "invalid_argument",
+      message: /^a size of .* is more than the filesystem of the data root can hold in one file$/,
+    });
+    assert.deepEqual(await driver.list(), []);
+    assert.deepEqual(readdirSync(join(home, "staging")), []);
+  }));
 
 test("a home on overlayfs is no place for it, and the probe says so and leaves nothing", () =>
   withDriver(async (bench) => {

@@ -1,0 +1,47 @@
+/**
+ * Filesystems in files, mounted where a step says, or held out of sight by a descriptor alone. The loop device below is
+ * that of the file, found or made, and goes with its last mount; nothing is left by a process that is killed.
+ */
+import { EngineError, systemCode } from "../base/errors.ts";
+import type { MountStep } from "../base/mount.ts";
+import { attachLoop, type LoopDevice } from "./loop-device.ts";
+import { FilesystemContext, MS, mount, orDetach } from "./mount-calls.ts";
+import { parseMountOptions } from "./mount-options.ts";
+import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
+
+export type ImageStep = Extract<MountStep, { kind: "image" }>;
+
+/** What the filesystems in our images have for blocks (see LoopConfig). */
+const blockSize = 4096;
+
+/** Mounts the image on `target`, private. A second mount of one file shows the same filesystem. */
+export function mountImage({ type, file, options }: ImageStep, target: string): void {
+  const { flags, data } = parseMountOptions(options);
+  using device = deviceOver(file);
+  mount({ source: device.path, target, type, flags, data: data.join(",") });
+  orDetach(target, () => mount({ target, flags: MS.PRIVATE }));
+}
+
+/** The root of an image's filesystem by a descriptor: it stands nowhere, and goes when it is disposed. */
+export function openImage({ type, file, options }: ImageStep): Disposable & { readonly fd: number } {
+  using device = deviceOver(file);
+  using context = new FilesystemContext(type);
+  context.setString("source", device.path);
+  const { data, attributes } = parseMountOptions(options);
+  for (const option of data) context.setOption(option);
+  context.create();
+  return context.mount(attributes);
+}
+
+function deviceOver(file: string): LoopDevice {
+  const fd = openat2(AT_FDCWD, file, { flags: O.RDWR | O.NOFOLLOW });
+  try {
+    return attachLoop(fd, { direct: true, blockSize });
+  } catch (error) {
+    if (error instanceof EngineError) throw error;
+    const code = systemCode(error) === "ENOENT" || systemCode(error) === "EPERM" ? "unsupported" : "internal";
+    throw new EngineError(code, `no loop device can be had for ${file}: ${String(error)}`, { cause: error });
+  } finally {
+    closeFd(fd);
+  }
+}
