@@ -3,10 +3,13 @@
  * arguments are plain values; bytes come as the task's input and go as its output.
  */
 import type { Change } from "../base/change.ts";
+import { EngineError } from "../base/errors.ts";
 import type { TaskContext } from "../host/pool.ts";
 import { type AppliedLayer, applyLayer } from "./apply-layer.ts";
+import { quoted } from "./bytes.ts";
 import { type CompareOptions, compareTrees, compareTreesSize, compareTreesTar } from "./compare-trees.ts";
 import { extractTree } from "./extract-tree.ts";
+import { type MatchArgument, matchTree, unmatchedPaths } from "./match-tree.ts";
 import { overlayChanges, overlayChangesTar } from "./overlay-changes.ts";
 import { packTree } from "./pack-tree.ts";
 import { restoreTar } from "./restore-tar.ts";
@@ -65,6 +68,17 @@ export function compareTreesSizeTask({ base, tree, ...options }: CompareArgument
 
 export function treeSizeTask(argument: { readonly path: string }): TreeSize {
   return treeSize(argument.path);
+}
+
+/** Makes `target` what `source` is, then looks at both again: data_loss when they still differ. */
+export function matchTreeTask(argument: MatchArgument, { signal }: Pick<TaskContext, "signal">): void {
+  matchTree(argument, signal);
+  const different = unmatchedPaths(argument, signal);
+  if (different.length > 0)
+    throw new EngineError(
+      "data_loss",
+      `the copy differs from what was copied at ${different.map((path) => quoted(`/${path}`)).join(", ")}`,
+    );
 }
 
 export type ExtractTreeArgument = {
