@@ -41,12 +41,27 @@ const rule: Readonly<Record<string, { readonly values: readonly string[]; readon
       "container",
     ],
   },
+  adopt: {
+    values: [
+      "base",
+      "host",
+      "metadata",
+      "archive",
+      "storage-driver",
+      "volume-driver",
+      "layer",
+      "volume",
+      "network",
+      "image",
+      "container",
+    ],
+  },
   serve: {
     values: ["base", "host"],
     types: ["container", "image", "layer", "volume", "network", "transfer", "build", "runtime"],
   },
   client: { values: ["base"] },
-  cli: { values: ["base", "host", "client", "serve", "check"], types: [] },
+  cli: { values: ["base", "host", "client", "serve", "check", "adopt"], types: [] },
 };
 
 type Import = { readonly from: string; readonly to: string; readonly typeOnly: boolean };

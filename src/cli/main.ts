@@ -32,6 +32,25 @@ program
     const { runCheck } = await import("./check-command.ts");
     await runCheck(flags, command);
   });
+program
+  .command("adopt")
+  .description(
+    "take over images, stopped containers and local volumes from the data root of a stock dockerd, which is only read",
+  )
+  .argument("<docker-root>", "dockerd's data root, often /var/lib/docker; no dockerd may run on it")
+  .option("--data-root <path>", "the data root that adopts (default /var/lib/strata); no daemon may run on it")
+  .option("--exec-root <path>", "where views are mounted meanwhile (default /run/strata)")
+  .option(
+    "-s, --storage-driver <name>",
+    "the storage driver that adopts (default: the one that has data, or the first that works)",
+  )
+  .option("--from-driver <name>", "dockerd's storage driver, where its data root has data of several")
+  .option("--dry-run", "tell what would come, and change nothing")
+  .option("--json", "print one JSON document")
+  .action(async (from: string, flags: Record<string, unknown>) => {
+    const { runAdopt } = await import("./adopt-command.ts");
+    await runAdopt(from, flags);
+  });
 clientCommands(program);
 
 try {

@@ -166,13 +166,21 @@ export function checkResources(host: HostConfig): void {
   checkRestartPolicy(host.RestartPolicy);
 }
 
-/** Throws for any host option that cannot be honoured. */
-export function checkHostConfig(host: HostConfig): void {
+/**
+ * Throws for any host option that would be ignored. Asked again at each start: a container that came from another engine
+ * is kept with all that it was asked for, and does not run without it.
+ */
+export function refuseUnsupported(host: HostConfig): void {
   refuseUnknown(host);
   refuseModes(host);
   const runtime = host.Runtime ?? "";
   if (runtime !== "" && runtime !== "runc") throw invalid(`unknown or invalid runtime name: ${runtime}`);
   checkLog(host);
+}
+
+/** Throws for any host option that cannot be honoured. */
+export function checkHostConfig(host: HostConfig): void {
+  refuseUnsupported(host);
   checkResources(host);
   checkUlimits(host);
   if ((host.ShmSize ?? 0) < 0) throw invalid("SHM size can not be less than 0");

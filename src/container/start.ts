@@ -7,6 +7,7 @@ import { EngineError } from "../base/errors.ts";
 import { parseSize } from "../base/size.ts";
 import type { Attachment, StartOptions } from "../runtime/runtime.ts";
 import { buildSpec } from "../runtime/spec.ts";
+import { refuseUnsupported } from "./check-config.ts";
 import { writeConfigFiles } from "./config-files.ts";
 import { type Context, emit, now, saveLazily, timestamp } from "./context.ts";
 import type { Entry } from "./entry.ts";
@@ -60,6 +61,7 @@ function takeClients(entry: Entry): Entry["attaching"] {
 
 async function launch(context: Context, entry: Entry): Promise<void> {
   const { runtime } = context;
+  refuseUnsupported(entry.record.hostConfig);
   await using undo = new AsyncDisposableStack();
   const created = await makeProcess(context, entry, undo);
   await connectClients([...takeClients(entry)], created.attach);

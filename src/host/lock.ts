@@ -8,6 +8,7 @@ import { check, native } from "./libc.ts";
 import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
 
 const flock = native("int flock(int, int)");
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
@@ -30,6 +31,28 @@ export function lockFile(path: string): AsyncDisposable {
       throw error;
     }
   }
+}
+
+/**
+ * Shares the lock of a file that somebody else writes under an exclusive one, so that nobody does for now. Changes
+ * nothing: the file is opened for reading. Throws conflict while it is held.
+ */
+export function shareLock(path: string): Disposable {
+  const fd = openat2(AT_FDCWD, path, { flags: O.RDONLY | O.NONBLOCK });
+  try {
+    check(flock(fd, LOCK_SH | LOCK_NB), "flock", path);
+  } catch (error) {
+    closeFd(fd);
+    if (systemCode(error) !== "EAGAIN") throw error;
+    throw new EngineError("conflict", `${path} is in use by another process`, { cause: error });
+  }
+  let held = true;
+  return {
+    [Symbol.dispose](): void {
+      if (held) closeFd(fd);
+      held = false;
+    },
+  };
 }
 
 function take(fd: number, path: string): void {

@@ -51,13 +51,13 @@ class StoredImages implements ImageStore {
     ];
   }
 
-  tagStatements(reference: string, id: ImageId): readonly Statement[] {
+  tagStatements(reference: string, id: ImageId, at = new Date().toISOString()): readonly Statement[] {
     return [
       {
         sql: "INSERT INTO image_reference (name, image) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image",
         parameters: [canonicalName(withDefaultTag(parseReference(reference))), id],
       },
-      { sql: "UPDATE image SET last_tagged = ? WHERE id = ?", parameters: [new Date().toISOString(), id], changes: 1 },
+      { sql: "UPDATE image SET last_tagged = ? WHERE id = ?", parameters: [at, id], changes: 1 },
     ];
   }
 

@@ -35,8 +35,8 @@ export type DamagedImage = { readonly id: string; readonly problem: string };
 export interface ImageStore {
   /** Statements that insert the image (idempotent by id) and hold its layers; run them by `LayerStore.publish`. */
   putStatements(image: NewImage): readonly Statement[];
-  /** Statements that point a canonical reference at an image, taking it from any other. */
-  tagStatements(reference: string, id: ImageId): readonly Statement[];
+  /** Statements that point a canonical reference at an image, taking it from any other. `at` (RFC 3339): when it was tagged, unless that is now. */
+  tagStatements(reference: string, id: ImageId, at?: string): readonly Statement[];
   /** Docker's rules: reference (familiar or canonical, default tag `latest`), `sha256:...`, or a unique id prefix. Throws not_found "No such image: x". */
   get(nameOrId: string): Image;
   find(nameOrId: string): Image | undefined;

@@ -47,7 +47,8 @@ export function mergeMountPoints(requests: MountRequests): readonly MountDraft[]
   const drafts = [...merged.values()];
   if (requests.selinux === true) drafts.forEach(refuseRelabel);
   const { dataRoot } = requests;
-  return (dataRoot === undefined ? drafts : drafts.map((draft) => letGo(draft, dataRoot))).sort(byDepth);
+  const kept = dataRoot === undefined ? drafts : drafts.map((draft) => letGo(draft, dataRoot));
+  return kept.sort((a, b) => byDepth(a.point, b.point));
 }
 
 /**
@@ -85,7 +86,8 @@ function refuseRelabel({ point }: MountDraft): void {
     );
 }
 
-function byDepth({ point: a }: MountDraft, { point: b }: MountDraft): number {
+/** The order in which mount points are mounted: parents before what lies below. */
+export function byDepth(a: Pick<MountPoint, "destination">, b: Pick<MountPoint, "destination">): number {
   const depth = a.destination.split("/").length - b.destination.split("/").length;
   return depth !== 0 ? depth : a.destination < b.destination ? -1 : 1;
 }

@@ -8,9 +8,10 @@
 import { randomBytes } from "node:crypto";
 import { EngineError, errorCode, errorMessage, isError } from "../base/errors.ts";
 import type { EventBus } from "../base/events.ts";
+import { syncFilesystem } from "../host/durable.ts";
 import type { Pool } from "../host/pool.ts";
 import type { Database, Statement } from "../metadata/database.ts";
-import type { VolumeDriver } from "../volume-driver/driver.ts";
+import type { VolumeDriver, VolumeSpec } from "../volume-driver/driver.ts";
 import { copyUpInto, finishCopyUpIn } from "./copy-up.ts";
 import type { CopyUpPlace } from "./copy-up-task.ts";
 import { listFilter, pruneFilter } from "./filters.ts";
@@ -76,7 +77,7 @@ class OpenVolumeStore implements VolumeStore {
       try {
         const existing = this.find(volume.name);
         if (existing !== undefined) return { ...sameDriver(existing, request.driver), created: false };
-        return { ...(await this.#make(volume)), created: true };
+        return { ...(await this.#make(volume, request.fill)), created: true };
       } catch (cause) {
         throw new EngineError(errorCode(cause), `create ${volume.name}: ${errorMessage(cause)}`, { cause });
       }
@@ -192,7 +193,7 @@ class OpenVolumeStore implements VolumeStore {
     return driver;
   }
 
-  async #make(wanted: Volume): Promise<Volume> {
+  async #make(wanted: Volume, fill: NewVolume["fill"]): Promise<Volume> {
     const { database, events } = this.#options;
     const driver = this.#driver(wanted.driver);
     const spec = specOf(wanted);
@@ -201,6 +202,7 @@ class OpenVolumeStore implements VolumeStore {
     let mountpoint: string;
     try {
       await driver.create(spec);
+      if (fill !== undefined) await fillNew(driver, spec, fill);
       mountpoint = (await driver.describe(spec)).mountpoint ?? "";
       await database.transact([readyStatement(wanted.name, mountpoint)]);
     } catch (error) {
@@ -281,18 +283,32 @@ class OpenVolumeStore implements VolumeStore {
   }
 }
 
+/** While the row says `creating`, so that a crash takes away what was filled half. */
+async function fillNew(driver: VolumeDriver, spec: VolumeSpec, fill: (path: string) => Promise<void>): Promise<void> {
+  const use = `fill-${randomBytes(16).toString("hex")}`;
+  const path = await driver.mount(spec, use);
+  try {
+    await fill(path);
+    await syncFilesystem(path);
+  } finally {
+    await driver.unmount(spec, use);
+  }
+}
+
 const isReady = (record: VolumeRecord): boolean => record.state === "ready";
 
 function newVolume(request: NewVolume): Volume {
   const anonymous = request.name === undefined || request.name === "";
   const labels = request.labels ?? {};
+  const createdAt = request.createdAt ?? new Date().toISOString().replace(/\.\d+Z$/, "Z");
   return {
     name: anonymous ? randomBytes(32).toString("hex") : (request.name ?? ""),
     driver: request.driver === undefined || request.driver === "" ? defaultDriver : request.driver,
     options: request.options ?? {},
     labels: anonymous ? { ...labels, [anonymousLabel]: "" } : labels,
-    anonymous,
-    createdAt: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+    // Docker knows a volume without a name by its label.
+    anonymous: anonymous || anonymousLabel in labels,
+    createdAt,
     mountpoint: "",
     scope: "local",
   };

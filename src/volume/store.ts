@@ -23,6 +23,10 @@ export type NewVolume = {
   readonly driver?: string | undefined;
   readonly options?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** RFC 3339; now, unless it came from elsewhere. */
+  readonly createdAt?: string;
+  /** Puts the first content into `path`. The volume is there, with the content on disk, once this has resolved, or not at all. */
+  readonly fill?: (path: string) => Promise<void>;
 };
 
 export type VolumeFilters = ReadonlyMap<string, readonly string[]>;
