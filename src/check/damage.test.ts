@@ -37,6 +37,12 @@ function writable(root: DataRoot, id: string): string {
   return root.tree(id);
 }
 
+/** overlay2 with a limit for each container, which then has a filesystem of its own. */
+const limited: DriverFactory = {
+  ...overlay2,
+  open: (home, options, context) => overlay2.open(home, { "overlay2.size": "8m", ...options }, context),
+};
+
 const cases: readonly Case[] = [
   {
     name: "a directory that no record names is removed",
@@ -268,6 +274,33 @@ const cases: readonly Case[] = [
     drivers: [overlay2],
   },
   {
+    name: "a container's directory of changes is made again with its size limit",
+    damage: (root) => {
+      root.sql("UPDATE container SET record = json_set(record, '$.hostConfig.StorageOpt', json_object('size', '9m'))");
+      root.run("rm", "-rf", root.folder(root.writable));
+    },
+    finds: ["container-data-missing"],
+    after: (root) => assert.ok(existsSync(join(root.folder(root.writable), "image"))),
+    drivers: [overlay2],
+  },
+  {
+    name: "a container's own filesystem that is damaged is lost",
+    damage: (root) => {
+      const image = join(root.folder(root.writable), "image");
+      root.run("dd", "if=/dev/zero", `of=${image}`, "bs=1M", "count=6", "conv=notrunc");
+    },
+    finds: ["container-data-damaged"],
+    lost: ["container-data-damaged"],
+    drivers: [limited],
+  },
+  {
+    name: "a container's directory of changes that is gone from its folder is lost",
+    damage: (root) => root.run("rm", "-rf", join(root.folder(root.writable), "diff")),
+    finds: ["container-data-damaged"],
+    lost: ["container-data-damaged"],
+    drivers: [overlay2],
+  },
+  {
     name: "a container's whole tree cannot be made again",
     damage: (root) => root.run("rm", "-rf", root.folder(root.writable)),
     finds: ["container-data-missing"],
@@ -380,7 +413,7 @@ async function play(root: DataRoot, { damage, finds, lost = [], says, after, for
 async function playAll(factory: DriverFactory, context: TestContext, base?: string): Promise<void> {
   const sample = /mode is found|content is lost|from the copy|recipe is lost|of a container that differs/;
   const isMeant = ({ name, drivers }: Case): boolean =>
-    (drivers === undefined || drivers.includes(factory)) && (factory !== btrfs || sample.test(name));
+    drivers === undefined ? factory !== limited && (factory !== btrfs || sample.test(name)) : drivers.includes(factory);
   for (const one of cases.filter(isMeant))
     await context.test(one.name, async () => {
       await using root = await DataRoot.make(factory, base);
@@ -389,6 +422,8 @@ async function playAll(factory: DriverFactory, context: TestContext, base?: stri
 }
 
 for (const factory of [overlay2, vfs]) test(factory.name, (context) => playAll(factory, context));
+
+test("overlay2 with a size limit for each container", (context) => playAll(limited, context));
 
 test("btrfs", async (context) => {
   await using home = await loopHome("btrfs");

@@ -33,6 +33,7 @@ export const problemKinds = {
   "container-image-missing": "the image of a container is gone",
   "container-layer-missing": "a container has no writable layer, or nothing below it",
   "container-data-missing": "the directory of a container's writable layer is gone",
+  "container-data-damaged": "what a container's writable layer holds cannot be read",
   "container-unknown": "a writable layer or a folder of a container that no record names",
   "volume-data-missing": "a volume is recorded, and its directory is not there",
   "volume-unknown": "a volume's directory that no record names",
@@ -54,7 +55,12 @@ export type Mend = {
   /** Data that the driver discards, and whether its trash is emptied. */
   readonly discard?: { readonly driver: StorageDriver; readonly id: string };
   readonly sweep?: StorageDriver;
-  readonly createWritable?: { readonly driver: StorageDriver; readonly layer: LayerRef };
+  readonly createWritable?: {
+    readonly driver: StorageDriver;
+    readonly layer: LayerRef;
+    /** The container's own `--storage-opt`. */
+    readonly options: Readonly<Record<string, string>>;
+  };
   readonly run?: () => Promise<void>;
   readonly statements?: readonly Statement[];
 };

@@ -47,9 +47,9 @@ async function carryOut(mend: Mend, database: Database): Promise<void> {
   await discard?.driver.remove(discard.id);
   await sweep?.sweep();
   if (createWritable !== undefined) {
-    const { driver, layer } = createWritable;
+    const { driver, layer, options } = createWritable;
     await driver.remove(layer.id);
-    await driver.createWritable(layer, {});
+    await driver.createWritable(layer, options);
     await syncFilesystem(driver.home);
   }
   await mend.run?.();

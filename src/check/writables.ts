@@ -1,6 +1,8 @@
 /** Containers' writable layers of one driver: their rows, their directories, what is below them, and recorded sizes. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { errorMessage } from "../base/errors.ts";
+import { decodeRow } from "../container/record.ts";
 import { isMountPoint } from "../host/mount.ts";
 import { changesSize } from "../layer/compare.ts";
 import { Records } from "../layer/records.ts";
@@ -64,7 +66,8 @@ async function checkWritable(context: CheckContext, state: DriverState, row: Wri
 
 type Missing = { readonly row: WritableRecord; readonly parents: readonly string[] };
 
-function reportMissing({ findings }: CheckContext, state: DriverState, { row, parents }: Missing): void {
+function reportMissing(context: CheckContext, state: DriverState, { row, parents }: Missing): void {
+  const { findings } = context;
   const finding = {
     kind: "container-data-missing",
     object: `container ${row.id}`,
@@ -79,10 +82,20 @@ function reportMissing({ findings }: CheckContext, state: DriverState, { row, pa
     ...finding,
     repair: "makes it again, empty: the container starts from its image; what it wrote is lost",
     mend: {
-      createWritable: { driver, layer: { id: row.data, parents } },
+      createWritable: { driver, layer: { id: row.data, parents }, options: optionsOf(context, row.id) },
       statements: [{ sql: "UPDATE layer_writables SET size = 0 WHERE data = ?", parameters: [row.data], changes: 1 }],
     },
   });
+}
+
+/** The `--storage-opt` that a container was made with; none where its record cannot be read, which is told elsewhere. */
+function optionsOf({ snapshot }: CheckContext, container: string): Readonly<Record<string, string>> {
+  const row = snapshot.containers.find(({ id }) => String(id) === container);
+  try {
+    return (row && decodeRow(row).record.hostConfig.StorageOpt) ?? {};
+  } catch {
+    return {};
+  }
 }
 
 /** A figure that somebody could be changing at this moment, or that says it is not exact, is not compared. */
@@ -90,13 +103,23 @@ async function checkSize(context: CheckContext, { driver }: DriverState, row: Wr
   const { dataRoot, execRoot, pool, snapshot, findings } = context;
   const folder = join(dataRoot, "layers");
   const mountFolder = join(execRoot, "layers");
-  if (row.init === undefined || row.size === undefined) return;
-  if (existsSync(join(folder, "open", row.data)) || isMountPoint(join(mountFolder, row.id))) return;
+  if (row.init === undefined || isMountPoint(join(mountFolder, row.id))) return;
   const records = new Records(snapshot.database, driver.name);
   const parts = { folder, mountFolder, driver, pool, records, mounts: new TemporaryMounts(execRoot) };
   const { id, data, init, size } = row;
-  const measured = await changesSize(parts, { row: { id, data, init, size }, path: undefined });
-  if (measured === size) return;
+  let measured: number;
+  try {
+    measured = await changesSize(parts, { row: { id, data, init, size }, path: undefined });
+  } catch (error) {
+    findings.push({
+      kind: "container-data-damaged",
+      object: `container ${id}`,
+      detail: `the data of its layer (${data}) cannot be read: ${errorMessage(error)}`,
+      repair: "lost: remove the container (docker rm) and make it again",
+    });
+    return;
+  }
+  if (size === undefined || measured === size || existsSync(join(folder, "open", data))) return;
   findings.push({
     kind: "size-differs",
     object: `container ${id}`,

@@ -84,6 +84,16 @@ export function mount({ source, target, type, flags, data }: MountCall): void {
   check(calls.mount(optional(source), text(target), optional(type), flags, optional(data)), "mount", target);
 }
 
+const mountCall = nativeAsync(`int mount(${path}, ${path}, ${path}, unsigned long, ${path})`);
+
+/** mount(2) on one of Node's I/O threads: a filesystem that was not unmounted first repeats its journal. */
+export async function mountAsync({ source, target, type, flags, data }: MountCall): Promise<void> {
+  const optional = (value: Name | undefined): Buffer | null => (value === undefined ? null : text(value));
+  const words = [optional(source), text(target), optional(type)] as const;
+  const { result, errno } = await mountCall(...words, flags, optional(data));
+  if (result < 0) throw systemError("mount", target, errno);
+}
+
 /** Takes the topmost mount at `target` away, also when it is in use; false when nothing is mounted there. */
 export function detach(target: Name): boolean {
   if (calls.umount2(text(target), MNT_DETACH | UMOUNT_NOFOLLOW) >= 0) return true;

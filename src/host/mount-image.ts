@@ -5,7 +5,7 @@
 import { EngineError, systemCode } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
 import { attachLoop, type LoopDevice } from "./loop-device.ts";
-import { FilesystemContext, MS, mount, orDetach } from "./mount-calls.ts";
+import { FilesystemContext, type MountCall, MS, mount, mountAsync, orDetach } from "./mount-calls.ts";
 import { parseMountOptions } from "./mount-options.ts";
 import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
 
@@ -15,11 +15,22 @@ export type ImageStep = Extract<MountStep, { kind: "image" }>;
 const blockSize = 4096;
 
 /** Mounts the image on `target`, private. A second mount of one file shows the same filesystem. */
-export function mountImage({ type, file, options }: ImageStep, target: string): void {
-  const { flags, data } = parseMountOptions(options);
-  using device = deviceOver(file);
-  mount({ source: device.path, target, type, flags, data: data.join(",") });
+export function mountImage(step: ImageStep, target: string): void {
+  using device = deviceOver(step.file);
+  mount(callOf(step, device, target));
   orDetach(target, () => mount({ target, flags: MS.PRIVATE }));
+}
+
+/** As `mountImage`; the event loop does not wait for the disk. */
+export async function mountImageAsync(step: ImageStep, target: string): Promise<void> {
+  using device = deviceOver(step.file);
+  await mountAsync(callOf(step, device, target));
+  orDetach(target, () => mount({ target, flags: MS.PRIVATE }));
+}
+
+function callOf({ type, options }: ImageStep, device: LoopDevice, target: string): MountCall {
+  const { flags, data } = parseMountOptions(options);
+  return { source: device.path, target, type, flags, data: data.join(",") };
 }
 
 /** The root of an image's filesystem by a descriptor: it stands nowhere, and goes when it is disposed. */

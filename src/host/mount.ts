@@ -11,7 +11,7 @@ import { EngineError, type ErrorCode, errorMessage, systemCode } from "../base/e
 import type { MountStep, Mounts } from "../base/mount.ts";
 import { DetachedMount, detach, detachAsync, MOUNT_ATTR, MS, mount, orDetach } from "./mount-calls.ts";
 import { type HelperStep, mountHelper } from "./mount-helper.ts";
-import { mountImage } from "./mount-image.ts";
+import { type ImageStep, mountImage, mountImageAsync } from "./mount-image.ts";
 import { flagsOfWords, parseMountOptions } from "./mount-options.ts";
 import { mountOverlay, mountOverlayClassic, type OverlayStep } from "./mount-overlay.ts";
 
@@ -32,12 +32,12 @@ export function mountAll(steps: Mounts, target: string): void {
   }
 }
 
-/** As `mountAll`, for any steps: the event loop does not wait for a program that mounts. */
+/** As `mountAll`, for any steps: the event loop does not wait for a program that mounts, nor for the disk of an image. */
 export async function mountAllAsync(steps: Mounts, target: string): Promise<void> {
   let done = 0;
   try {
     for (const step of steps) {
-      if (step.kind === "helper") await mountHelperStep(step, target);
+      if (step.kind === "helper" || step.kind === "image") await mountSlowStep(step, target);
       else mountStep(step, target);
       done++;
     }
@@ -59,9 +59,10 @@ function mountStep(step: MountStep, target: string): void {
   }
 }
 
-async function mountHelperStep(step: HelperStep, target: string): Promise<void> {
+async function mountSlowStep(step: HelperStep | ImageStep, target: string): Promise<void> {
   try {
-    await mountHelper(step, target, mountsAt);
+    if (step.kind === "image") await mountImageAsync(step, target);
+    else await mountHelper(step, target, mountsAt);
   } catch (error) {
     throw explained(error, step, target);
   }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { mountAll } from "../host/mount.ts";
+import { detach } from "../host/mount-calls.ts";
 import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
 import { bytes, collectBytes, StoreBench, tarOf } from "./store.fixture.ts";
@@ -64,6 +65,29 @@ test("closing gives up what was not published and leaves containers mounted", as
   await bench.store[Symbol.asyncDispose]();
   await bench.assertTidy();
   assert.deepEqual(bench.mounts("layers"), [path]);
+});
+
+test("a view that a kill left half mounted is taken away at the next start, a whole one is left", async () => {
+  await using bench = await StoreBench.open(overlay2);
+  const kept = await bench.add(undefined, base, "image:a");
+  const limited = { storageOptions: { size: "4m" }, statements: [] };
+  const paths: string[] = [];
+  for (const id of ["half", "whole"]) {
+    await bench.store.createWritable(id, kept.chainId, limited);
+    paths.push(await bench.store.mountWritable(id, "run"));
+    writeFileSync(join(paths.at(-1) ?? "", "file"), id);
+  }
+  const [half = "", whole = ""] = paths;
+  assert.deepEqual(bench.mounts("layers"), [half, half, whole, whole]);
+  detach(half);
+  await bench.reopen("crash");
+  assert.deepEqual(bench.mounts("layers"), [whole, whole]);
+  await bench.assertTidy();
+  const again = await bench.store.mountWritable("half", "run");
+  assert.equal(readFileSync(join(again, "file"), "utf8"), "half");
+  assert.equal(await bench.store.writableSize("half"), 4);
+  for (const id of ["half", "whole"]) await bench.store.unmountWritable(id, "run");
+  assert.deepEqual(bench.mounts("layers"), []);
 });
 
 test("layers of another driver in the same root are left alone", async () => {
