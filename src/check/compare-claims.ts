@@ -4,7 +4,7 @@
  * compared, nor attributes of which the tar says nothing. Paths are resolved inside the root by the kernel. For workers.
  */
 import { constants, readlinkSync } from "node:fs";
-import { type ByteString, bytesOf, byteText, joinPath, nameOf, splitPath } from "../archive/bytes.ts";
+import { type ByteString, bytesOf, byteText, entryPath, joinPath, nameOf, splitPath } from "../archive/bytes.ts";
 import { fileType, findStat, isDirectory, isFile } from "../archive/root-tree.ts";
 import { systemCode } from "../base/errors.ts";
 import { AT_FDCWD, closeFd, type FileStat, getXattr, O, openat2, RESOLVE, readlinkat } from "../host/sys.ts";
@@ -37,6 +37,7 @@ export class ClaimedTree implements Disposable {
   readonly #rootFd: number;
   readonly #rootPath: string;
   readonly #real = new Map<ByteString, ByteString | undefined>();
+  readonly #links = new Map<ByteString, boolean>();
 
   /** `root` is a path of our own choice. */
   constructor(root: string) {
@@ -48,8 +49,25 @@ export class ClaimedTree implements Disposable {
   realPath(clean: ByteString): ByteString | undefined {
     if (clean === "") return "";
     const { parent, name } = splitPath(clean);
-    const real = this.#realDirectory(parent);
+    const real = this.realDirectory(parent);
     return real === undefined ? undefined : joinPath(real, name);
+  }
+
+  /** Whether a symlink, also one that leads nowhere, stands on the way to `path` or there. */
+  passesLink(path: ByteString): boolean {
+    if (path === "") return false;
+    const known = this.#links.get(path);
+    if (known !== undefined) return known;
+    const { parent, name } = splitPath(path);
+    const passes = this.passesLink(parent) || this.#isLink(parent, name);
+    this.#links.set(path, passes);
+    return passes;
+  }
+
+  #isLink(parent: ByteString, name: ByteString): boolean {
+    if (this.realDirectory(parent) === undefined) return false;
+    const stat = this.at(joinPath(parent, name), findStat);
+    return stat !== undefined && fileType(stat.mode) === constants.S_IFLNK;
   }
 
   /** Calls `use` with the parent directory of a real path. */
@@ -68,7 +86,8 @@ export class ClaimedTree implements Disposable {
     closeFd(this.#rootFd);
   }
 
-  #realDirectory(path: ByteString): ByteString | undefined {
+  /** The real path of directory `path`; undefined when no directory is there. */
+  realDirectory(path: ByteString): ByteString | undefined {
     if (path === "") return "";
     if (this.#real.has(path)) return this.#real.get(path);
     const real = this.#resolve(path);
@@ -96,6 +115,19 @@ export class ClaimedTree implements Disposable {
     const resolve = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
     return openat2(this.#rootFd, path === "" ? "." : nameOf(path), { flags: O.PATH | O.DIRECTORY, resolve });
   }
+}
+
+/**
+ * Whether entries were written through a symlink, of the tar or of the tree below. Where they went depends on what the
+ * link was at that moment, and nothing is said of the tree then. Builders write the real paths.
+ */
+export function writesThroughLinks(below: ClaimedTree | undefined, claims: TarClaims): boolean {
+  if (claims.throughLink) return true;
+  if (below === undefined) return false;
+  const written = claims.all.map(({ clean }) => splitPath(clean).parent);
+  const hidden = claims.hidden.map(({ clean, what }) => (what === "inside" ? clean : splitPath(clean).parent));
+  const linked = claims.all.map(({ type, link }) => (type === "link" ? splitPath(entryPath(link)).parent : ""));
+  return [...new Set([...written, ...hidden, ...linked])].some((path) => below.passesLink(path));
 }
 
 /** Compares every claim that stands. Deviations are in order of their paths. */

@@ -47,7 +47,7 @@ const lower: readonly TestEntry[] = [
 const upper: readonly TestEntry[] = [
   { path: "bin/.wh.gone" },
   { path: "etc/motd", content: "welcome" },
-  { path: "bin/alias/.wh.nothing" },
+  { path: "bin/.wh.nothing" },
 ];
 
 export const containerId = "c".repeat(64);

@@ -22,6 +22,8 @@ export type Hidden = {
 
 type Node = { claim: Claim | undefined; readonly children: Map<string, Node> };
 
+const emptyNode = (): Node => ({ claim: undefined, children: new Map() });
+
 const whiteout = ".wh.";
 const opaque = ".wh..wh..opq";
 const aufs = ".wh..wh.";
@@ -30,12 +32,15 @@ export class TarClaims {
   /** In the order of the tar, replaced ones too. */
   readonly all: Claim[] = [];
   readonly hidden: Hidden[] = [];
-  readonly #root: Node = { claim: undefined, children: new Map() };
+  /** An entry was written through a symlink of the same tar. */
+  throughLink = false;
+  readonly #root: Node = emptyNode();
   readonly #counted = new Set<ByteString>();
 
   add(entry: TarEntry): void {
     const clean = entryPath(entry.path);
     if (this.#addHidden(clean)) return;
+    if (entry.type === "link") this.#walk(splitPath(entryPath(entry.link)).parent);
     const counted = this.#isCounted(entry);
     if (counted) this.#counted.add(clean);
     else this.#counted.delete(clean);
@@ -62,6 +67,7 @@ export class TarClaims {
   #addHidden(clean: ByteString): boolean {
     if (!clean.includes(whiteout)) return false;
     const { parent, name } = splitPath(clean);
+    this.#walk(parent);
     if (parent.split("/").some((part) => part.startsWith(whiteout))) return true;
     if (!name.startsWith(whiteout)) return false;
     if (name === opaque) this.hidden.push({ clean: parent, what: "inside" });
@@ -71,14 +77,25 @@ export class TarClaims {
   }
 
   #place(claim: Claim): void {
-    let node = this.#root;
-    for (const part of claim.clean.split("/")) {
-      const next = node.children.get(part) ?? { claim: undefined, children: new Map() };
-      node.children.set(part, next);
-      node = next;
-    }
+    const { parent, name } = splitPath(claim.clean);
+    const above = this.#walk(parent, { making: true });
+    const node = above.children.get(name) ?? emptyNode();
+    above.children.set(name, node);
     const wasDirectory = node.claim === undefined || node.claim.type === "directory";
     if (claim.type !== "directory" || !wasDirectory) node.children.clear();
     node.claim = claim;
+  }
+
+  /** The node of a directory, whatever is claimed of it. `making`: what is none on the way becomes one. */
+  #walk(directory: ByteString, { making }: { readonly making: boolean } = { making: false }): Node {
+    let node = this.#root;
+    for (const part of directory === "" ? [] : directory.split("/")) {
+      const next = node.children.get(part) ?? emptyNode();
+      node.children.set(part, next);
+      node = next;
+      if (node.claim?.type === "symlink") this.throughLink = true;
+      else if (making && node.claim !== undefined && node.claim.type !== "directory") node.claim = undefined;
+    }
+    return node;
   }
 }

@@ -7,7 +7,7 @@ import { TarReader } from "../archive/read-tar.ts";
 import { type LostFile, restoreTar } from "../archive/restore-tar.ts";
 import { EngineError, errorMessage, isError, systemCode } from "../base/errors.ts";
 import type { TaskContext } from "../host/pool.ts";
-import { ClaimedTree, compareClaims, type Deviation } from "./compare-claims.ts";
+import { ClaimedTree, compareClaims, type Deviation, writesThroughLinks } from "./compare-claims.ts";
 import { TarClaims } from "./tar-claims.ts";
 import { unexplainedChanges } from "./unexplained.ts";
 
@@ -47,9 +47,11 @@ export async function verifyLayerTask(argument: VerifyArgument, { signal }: Task
       throw error;
     return { ...nothing, lost, recipe: "damaged", recipeProblem: errorMessage(error) };
   }
-  using tree = new ClaimedTree(argument.root);
-  const { deviations, size } = compareClaims(tree, claims);
   const { root, below } = argument;
+  using tree = new ClaimedTree(root);
+  using belowTree = below === undefined ? undefined : new ClaimedTree(below);
+  if (writesThroughLinks(belowTree, claims)) return { ...nothing, ...sums, recipe: "whole", recipeProblem: "", lost };
+  const { deviations, size } = compareClaims(tree, claims);
   const unexplained = below === undefined ? [] : unexplainedChanges({ root, below }, tree, claims);
   return {
     ...sums,
