@@ -14,6 +14,8 @@ import { join } from "node:path";
 const mustRun = [
   "conformance: overlay2 on the scratch filesystem",
   "conformance: overlay2 on xfs",
+  "conformance: overlay2 in a user namespace",
+  "conformance: overlay2 by mount(2) alone",
   "conformance: vfs on the scratch filesystem",
   "conformance: vfs on xfs",
   "conformance: btrfs",

@@ -10,14 +10,13 @@
 import { constants } from "node:fs";
 import type { Change } from "../base/change.ts";
 import { EngineError } from "../base/errors.ts";
-import { AT_FDCWD, closeFd, type FileStat, getXattr, listXattrs, O, openat2 } from "../host/sys.ts";
+import { AT_FDCWD, closeFd, type FileStat, getXattr, O, openat2 } from "../host/sys.ts";
+import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, nameOf, quoted } from "./bytes.ts";
 import { fileType, isDirectory, isFile, type Location } from "./root-tree.ts";
 import { type Dialect, type Difference, type DiffOptions, type DirectoryMarks, TreeDiff } from "./tree-diff.ts";
 import { listChanges, type TarTimes, writeLayer } from "./write-difference.ts";
-import { upperXattrs, viewXattrs } from "./write-tree.ts";
-
-const prefixes = ["trusted.overlay.", "user.overlay."] as const;
+import { plainXattrs, upperXattrs } from "./write-tree.ts";
 
 /** The changes, sorted by path. Both are host paths of our own choice. */
 export function overlayChanges(upper: string, lowerView: string): Change[] {
@@ -61,20 +60,15 @@ const openTop = (path: string): number => openat2(AT_FDCWD, path, { flags: O.RDO
 const overlay: Dialect = {
   merged: true,
   newXattrs: upperXattrs,
-  oldXattrs: viewXattrs,
+  oldXattrs: plainXattrs,
   compareContents: true,
   marks: marksOf,
   isWhiteout,
   check,
 };
 
-function overlayXattr(at: Location, name: string): Buffer | undefined {
-  for (const prefix of prefixes) {
-    const value = getXattr(at.fd, nameOf(at.name), prefix + name);
-    if (value !== undefined) return value;
-  }
-  return undefined;
-}
+const overlayXattr = (at: Location, name: string): Buffer | undefined =>
+  getXattr(at.fd, nameOf(at.name), overlayMarkPrefix() + name);
 
 function marksOf(at: Location): DirectoryMarks {
   const value = overlayXattr(at, "opaque")?.toString();
@@ -87,7 +81,7 @@ function isWhiteout(at: Location, stat: FileStat, directory: DirectoryMarks): bo
   return overlayXattr(at, "whiteout") !== undefined;
 }
 
-/** A file without its own data has a size and no blocks, so that others need no look at their attributes. */
+/** Blocks say nothing of whether a file has its own data: long attributes take some, small files may have none. */
 function check(at: Location, stat: FileStat, path: ByteString): void {
   const refuse = (what: string): never => {
     throw new EngineError(
@@ -96,8 +90,6 @@ function check(at: Location, stat: FileStat, path: ByteString): void {
     );
   };
   if (isDirectory(stat.mode)) {
-    const names = listXattrs(at.fd, nameOf(at.name));
-    if (prefixes.some((prefix) => names.includes(`${prefix}redirect`))) refuse("redirect_dir");
-  } else if (isFile(stat.mode) && stat.size > 0 && stat.blocks === 0 && overlayXattr(at, "metacopy") !== undefined)
-    refuse("metacopy");
+    if (overlayXattr(at, "redirect") !== undefined) refuse("redirect_dir");
+  } else if (isFile(stat.mode) && stat.size > 0 && overlayXattr(at, "metacopy") !== undefined) refuse("metacopy");
 }

@@ -7,6 +7,7 @@
 import { constants, readSync } from "node:fs";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { closeFd, type FileStat, getXattr, listXattrs, O, openat2, RESOLVE, readlinkat, statat } from "../host/sys.ts";
+import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, bytesOf, longestPath, nameOf, quoted } from "./bytes.ts";
 import type { EntryType } from "./read-tar.ts";
 import { fileType, isFile, type Location } from "./root-tree.ts";
@@ -25,9 +26,10 @@ export const plainXattrs: XattrNames = (name) => (name === "security.selinux" ? 
 /** What an upper directory shows from below: overlayfs' own attributes stay out, escaped ones are data. */
 export const upperXattrs: XattrNames = (name) => {
   if (name === "security.selinux") return undefined;
-  const match = /^((?:trusted|user)\.overlay\.)(overlay\.)?/.exec(name);
-  if (match === null) return name;
-  return match[2] === undefined ? undefined : name.replace(".overlay.overlay.", ".overlay.");
+  const own = overlayMarkPrefix();
+  if (!name.startsWith(own)) return name;
+  const rest = name.slice(own.length);
+  return rest.startsWith("overlay.") ? own + rest.slice("overlay.".length) : undefined;
 };
 
 export const readXattrs = (at: Location, names: XattrNames): Map<string, Buffer> => {

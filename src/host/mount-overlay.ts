@@ -86,6 +86,16 @@ function openContext(step: OverlayStep, plain: (path: string) => string): Filesy
   }
 }
 
+/** Whether lower directories can be told one by one. Loads overlayfs where it is a module, so that its parameters can be read. */
+export function overlayAppends(): boolean {
+  try {
+    using context = openContext({ kind: "overlay", lower: ["/"] }, (path) => path);
+    return context !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 const quote = (path: string): string => path.replace(/[\\:,]/g, "\\$&");
 
 type Naming = { readonly target: string; readonly name: (path: string) => string };

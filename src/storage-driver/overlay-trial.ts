@@ -65,10 +65,11 @@ export async function mountsAgain(scratch: string, step: TrialStep): Promise<boo
 }
 
 async function makeTree(scratch: string): Promise<string> {
-  for (const folder of ["lower/shared/folder", "upper/shared", "work", "merged"])
+  for (const folder of ["lower/shared/folder", "lower/apart", "upper/shared", "work", "merged"])
     await mkdir(join(scratch, folder), { recursive: true });
   await writeFile(join(scratch, "lower/shared/gone"), "");
   await writeFile(join(scratch, "lower/shared/folder/inner"), "");
+  await writeFile(join(scratch, "lower/apart/inner"), "content");
   return join(scratch, "merged");
 }
 

@@ -12,6 +12,7 @@
  */
 import { join } from "node:path";
 import type { MountStep, Mounts } from "../../base/mount.ts";
+import { inUserNamespace, overlayMarkPrefix } from "../../host/user-namespace.ts";
 import { DiffFolders } from "../diff-folders.ts";
 import type {
   ChangesDirectory,
@@ -30,7 +31,7 @@ import { imageStep } from "../size-image.ts";
 import { type SizeRules, sizeOption } from "../size-limit.ts";
 import { sweepTrash } from "../walk.ts";
 import { createLimited } from "./limited.ts";
-import { inUserNamespace, limitRules, mountOptions, parseDaemonOptions, writableSize } from "./options.ts";
+import { limitRules, mountOptions, parseDaemonOptions, writableSize } from "./options.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
 
 export const overlay2: DriverFactory = {
@@ -49,11 +50,14 @@ export const overlay2: DriverFactory = {
   },
 };
 
-const markPrefix = (): string => (inUserNamespace() ? "user.overlay." : "trusted.overlay.");
-
 /** The kernel's; an escaped one (trusted.overlay.overlay.x) is the image's own. */
 const isMark: OwnMarks = (attribute) =>
-  attribute.startsWith(markPrefix()) && !attribute.startsWith(`${markPrefix()}overlay.`);
+  attribute.startsWith(overlayMarkPrefix()) && !attribute.startsWith(`${overlayMarkPrefix()}overlay.`);
+
+/** Lower layers of one overlay (the kernel's OVL_MAX_STACK), where they are told one by one (Linux 6.8). */
+const mostAppended = 500;
+/** As many as short links of any length name in the one page that mount(2) reads; dockerd's number as well. */
+const mostInAPage = 128;
 
 type Parts = {
   readonly folders: DiffFolders;
@@ -75,14 +79,16 @@ class Overlay2 implements StorageDriver {
     this.#parts = parts;
     this.#folders = parts.folders;
     this.home = parts.folders.home;
-    const containerOptions = parts.limiter.kind === "none" ? [] : [sizeOption];
-    this.traits = { keeps: "diff", maxParents: 500, sharesBlocks: true, containerOptions };
+    const { trial, limiter } = parts;
+    const maxParents = trial.reason === undefined && trial.appends ? mostAppended : mostInAPage;
+    const containerOptions = limiter.kind === "none" ? [] : [sizeOption];
+    this.traits = { keeps: "diff", maxParents, sharesBlocks: true, containerOptions };
   }
 
   async stage(layer: LayerRef): Promise<Stage> {
     const { parents } = layer;
     const path = await this.#folders.stage(layer);
-    const prefix = markPrefix();
+    const prefix = overlayMarkPrefix();
     if (parents.length === 0)
       return {
         form: "tree",

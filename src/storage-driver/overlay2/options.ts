@@ -3,9 +3,10 @@
  * mean more than its files say (no redirects, no metadata-only copies, no index), whatever the kernel's defaults are.
  * A directory rename over lower layers then fails with EXDEV, which tools handle by copying.
  */
-import { readFileSync } from "node:fs";
 import { access } from "node:fs/promises";
 import { EngineError } from "../../base/errors.ts";
+import { overlayAppends } from "../../host/mount-overlay.ts";
+import { inUserNamespace } from "../../host/user-namespace.ts";
 import { type Limiter, smallestSize } from "../limiter.ts";
 import { checkedSize, containerSize, type SizeRules } from "../size-limit.ts";
 
@@ -19,17 +20,11 @@ const forced = [
   { parameter: "redirect_dir", option: "redirect_dir=nofollow" },
 ] as const;
 
-let known: boolean | undefined;
-
-/** True in a user namespace, where overlayfs keeps its marks in user.overlay.* instead of trusted.overlay.*. */
-export function inUserNamespace(): boolean {
-  known ??= readFileSync("/proc/self/uid_map", "utf8").trim().split(/\s+/).join(" ") !== "0 0 4294967295";
-  return known;
-}
-
 /** The options of every overlay mount of this driver. */
 export async function mountOptions(): Promise<readonly string[]> {
   const options: string[] = [];
+  // A module that is not loaded yet shows no parameters, and its defaults would hold.
+  overlayAppends();
   for (const { parameter, option } of forced)
     if (await exists(`/sys/module/overlay/parameters/${parameter}`)) options.push(option);
   if (inUserNamespace()) options.push("userxattr");
