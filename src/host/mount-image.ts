@@ -44,6 +44,16 @@ export function openImage({ type, file, options }: ImageStep): Disposable & { re
   return context.mount(attributes);
 }
 
+/** Why the kernel cannot build a filesystem of `type` out of sight: the code of its answer, or undefined where it can. */
+export function filesystemFailure(type: string): string | undefined {
+  try {
+    using _context = new FilesystemContext(type);
+    return undefined;
+  } catch (error) {
+    return systemCode(error) ?? String(error);
+  }
+}
+
 function deviceOver(file: string): LoopDevice {
   const fd = openat2(AT_FDCWD, file, { flags: O.RDWR | O.NOFOLLOW });
   try {

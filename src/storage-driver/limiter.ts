@@ -7,6 +7,8 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { fileMount } from "../host/mount.ts";
+import { filesystemFailure } from "../host/mount-image.ts";
+import { inUserNamespace } from "../host/user-namespace.ts";
 import { filesystemName } from "./filesystem.ts";
 import { inTrialFolder } from "./overlay-trial.ts";
 import { tryProjectLimit } from "./project-limit.ts";
@@ -39,6 +41,9 @@ async function projectFailure(home: string): Promise<string | undefined> {
 }
 
 async function imageFailure(): Promise<string | undefined> {
+  if (inUserNamespace()) return "no filesystem in a file can be mounted in a user namespace";
+  const missing = filesystemFailure("ext4");
+  if (missing !== undefined) return `this kernel cannot mount a filesystem out of sight (${missing}; Linux 5.2 can)`;
   try {
     await access("/dev/loop-control", constants.R_OK | constants.W_OK);
   } catch (error) {
