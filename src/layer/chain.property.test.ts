@@ -16,6 +16,8 @@ import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { loopHome, scratchHome } from "../storage-driver/scratch-home.ts";
 import { pictureOf } from "../storage-driver/tree-picture.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
+import { zfs } from "../storage-driver/zfs/driver.ts";
+import { cannotMakePool, zfsHome } from "../storage-driver/zfs/zfs-pool.fixture.ts";
 import { randomChain } from "./random-tar.fixture.ts";
 import { bytes, collectBytes, StoreBench, type TestEntry, tarOf } from "./store.fixture.ts";
 import type { PendingLayer } from "./store.ts";
@@ -183,5 +185,17 @@ test("a random chain is the same tree on fuse-overlayfs, but for its own attribu
   await using served = await StoreBench.open(fuseOverlayfs, scratch.path);
   const chains = randomChain.map((chain) => chain.map((entries) => entries.map(plain)));
   const property = fc.asyncProperty(chains, (chain) => agree([truth, served], chain, withoutCopiedLinks));
+  await fc.assert(property, { seed, numRuns: runs, endOnFailure: process.env.STRATA_SHRINK === undefined });
+});
+
+test("a random chain is the same tree on zfs, with links and all", { skip: cannotMakePool() }, async (context) => {
+  const seed = Number(process.env.STRATA_SEED ?? Date.now() % 2 ** 31);
+  context.diagnostic(`STRATA_SEED=${seed}`);
+  await using home = await zfsHome();
+  await using scratch = await scratchHome();
+  await using truth = await StoreBench.open(vfs, scratch.path);
+  await using clones = await StoreBench.open(zfs, home.path);
+  const exactly: Compared = (shown) => shown;
+  const property = fc.asyncProperty(randomChain, (chain) => agree([truth, clones], chain, exactly));
   await fc.assert(property, { seed, numRuns: runs, endOnFailure: process.env.STRATA_SHRINK === undefined });
 });

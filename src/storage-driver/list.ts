@@ -1,14 +1,16 @@
 /**
  * Every storage driver, in the order in which they are tried when nobody chose one. Adding a driver adds its line here.
- * Only `select.ts` reads this list. fuse-overlayfs and zfs are under way and not offered yet (docs/roadmap.md).
+ * Only `select.ts` reads this list. The order is Docker's.
  */
 import { aufs } from "./aufs/driver.ts";
 import { btrfs } from "./btrfs/driver.ts";
 import type { DriverFactory } from "./driver.ts";
+import { fuseOverlayfs } from "./fuse-overlayfs/driver.ts";
 import { overlay2 } from "./overlay2/driver.ts";
 import { vfs } from "./vfs/driver.ts";
+import { zfs } from "./zfs/driver.ts";
 
-export const storageDrivers: readonly DriverFactory[] = [overlay2, btrfs, vfs];
+export const storageDrivers: readonly DriverFactory[] = [overlay2, fuseOverlayfs, btrfs, zfs, vfs];
 
 /** Used when a person names them, and never otherwise. */
 export const namedOnly: readonly DriverFactory[] = [aufs];

@@ -14,7 +14,18 @@ import { EngineError, systemCode } from "../base/errors.ts";
 import { copyAttributes, copyTree } from "../host/copy-tree.ts";
 import type { TaskContext } from "../host/pool.ts";
 import { removeTreeAt } from "../host/remove-tree.ts";
-import { AT_FDCWD, closeFd, mkdirat, O, openat2, RENAME, RESOLVE, readDirectory, renameat2 } from "../host/sys.ts";
+import {
+  AT_FDCWD,
+  closeFd,
+  mkdirat,
+  O,
+  openat2,
+  RENAME,
+  RESOLVE,
+  readDirectory,
+  renameat2,
+  statat,
+} from "../host/sys.ts";
 
 export const stagingNames = { new: ".copy-up.new", ready: ".copy-up.ready" } as const;
 
@@ -77,7 +88,20 @@ function moveIn(entries: number, volume: number, name: Buffer): void {
   try {
     renameat2(entries, name, volume, name, RENAME.NOREPLACE);
   } catch (error) {
-    if (systemCode(error) !== "EEXIST") throw error;
+    if (systemCode(error) === "EEXIST") return;
+    // Not every filesystem knows the flag (NFS, older FUSE). Nobody else works in the volume before it is filled.
+    if (systemCode(error) !== "EINVAL") throw error;
+    if (!isThere(volume, name)) renameat2(entries, name, volume, name);
+  }
+}
+
+function isThere(directory: number, name: Buffer): boolean {
+  try {
+    statat(directory, name);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false;
+    throw error;
   }
 }
 

@@ -7,8 +7,7 @@ import { EngineError, type ErrorCode, isError } from "../../base/errors.ts";
 import { runProgram } from "../../host/program.ts";
 
 const deadlineMs = 120_000;
-const busyTries = 20;
-const busyPauseMs = 100;
+const busyPauseMs = 50;
 
 /** Runs `zfs` or `zpool`; resolves to what it printed. Throws with its last words. */
 export async function run(program: "zfs" | "zpool", ...args: readonly string[]): Promise<string> {
@@ -20,14 +19,18 @@ export async function run(program: "zfs" | "zpool", ...args: readonly string[]):
   throw new EngineError(codeOf(said), words);
 }
 
-/** Destroys a dataset and its snapshots, again while it is in use: what was unmounted lazily goes a moment later. */
-export async function destroyWhenFree(name: string): Promise<void> {
-  for (let tries = 1; ; tries++) {
+/**
+ * Destroys a dataset and its snapshots, again while it is in use: what was unmounted is free once the last file of it
+ * was closed, and zfs-fuse learns of that later than the caller. Gives up after `patience` milliseconds.
+ */
+export async function destroyWhenFree(name: string, patience = 60_000): Promise<void> {
+  const until = performance.now() + patience;
+  for (;;) {
     try {
       await run("zfs", "destroy", "-r", name);
       return;
     } catch (error) {
-      if (!isError(error, "conflict") || hasClones(error) || tries === busyTries) throw error;
+      if (!isError(error, "conflict") || hasClones(error) || performance.now() > until) throw error;
     }
     await setTimeout(busyPauseMs);
   }

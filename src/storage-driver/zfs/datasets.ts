@@ -21,6 +21,9 @@ const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const reserved = new Set(["trash", "staging"]);
 const removed = "strata:state=removed";
 
+/** What is in use for longer waits for the next sweep. */
+const sweepPatienceMs = 10_000;
+
 type Child = {
   readonly id: string;
   readonly removed: boolean;
@@ -145,7 +148,7 @@ export class Datasets {
   /** False when something still needs it, or another sweep was faster. */
   async #destroy(id: string): Promise<boolean> {
     try {
-      await destroyWhenFree(`${this.parent}/${id}`);
+      await destroyWhenFree(`${this.parent}/${id}`, sweepPatienceMs);
     } catch (error) {
       if (isError(error, "conflict") || isError(error, "not_found")) return false;
       throw error;

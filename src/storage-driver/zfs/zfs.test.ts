@@ -19,9 +19,7 @@ test("a home that is on no dataset is no place for it, unless an option names on
   assert.equal(existsSync(home), false);
 });
 
-test("selection hands the daemon's options to the probe", {
-  todo: "zfs is not in the list of drivers yet",
-}, async () => {
+test("selection hands the daemon's options to the probe", async () => {
   await using scratch = await scratchHome();
   await using pool = createPool({ size: 1 });
   const options = { "zfs.fsname": "no-such-pool/no-such-dataset" };
