@@ -74,7 +74,7 @@ async function savedLayerSizes(daemon: Daemon, image: string, scratch: string): 
 
 type Home = AsyncDisposable & { readonly path: string };
 
-/** Where the data root of each driver's story is; on a machine without ZFS that story is told as not at hand. */
+/** Where the data root of each driver's story is; without ZFS that story is skipped. */
 const stories: readonly {
   readonly driver: string;
   readonly home?: () => Promise<Home>;

@@ -15,6 +15,7 @@ import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, errorMessage, isError, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
+import { isMountPoint } from "../../host/mount.ts";
 import { destroyWhenFree, run } from "./command.ts";
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
@@ -82,9 +83,24 @@ export class Datasets {
     await run("zfs", "snapshot", `${this.name(id)}@layer`);
   }
 
-  mounts(id: string, readonly: boolean): Mounts {
-    if (this.#served) return [{ kind: "bind", source: this.place(id), readonly }];
+  /** Where ZFS is served, the dataset is mounted on its place if it is not: ZFS may have been started anew. */
+  async mounts(id: string, readonly: boolean): Promise<Mounts> {
+    if (this.#served) {
+      const place = this.place(id);
+      if (!isMountPoint(place)) await this.#mount(id, place);
+      return [{ kind: "bind", source: place, readonly }];
+    }
     return [{ kind: "filesystem", type: "zfs", source: this.name(id), options: readonly ? ["ro"] : [] }];
+  }
+
+  async #mount(id: string, place: string): Promise<void> {
+    await mkdir(place, { recursive: true, mode: 0o700 });
+    try {
+      await run("zfs", "mount", this.name(id));
+    } catch (error) {
+      // Somebody else was faster.
+      if (!isMountPoint(place)) throw error;
+    }
   }
 
   /** Takes `id` out of sight. Unknown: nothing. */

@@ -36,7 +36,7 @@ class Zfs implements StorageDriver {
 
   async stage({ id, parents }: LayerRef): Promise<Stage> {
     await this.#datasets.make(id, parents[0]);
-    return { form: "tree", mounts: this.#datasets.mounts(id, false) };
+    return { form: "tree", mounts: await this.#datasets.mounts(id, false) };
   }
 
   async commit({ id }: LayerRef): Promise<void> {

@@ -11,18 +11,19 @@ const fsname = "zfs.fsname";
 const component = "[A-Za-z0-9][A-Za-z0-9_.:-]*";
 const datasetPattern = new RegExp(`^${component}(/${component})*$`);
 
-/** Checks the daemon's options. */
+const isOurs = (key: string): boolean => key.toLowerCase() === fsname;
+
+/** Throws invalid_argument, in Docker's words, for an option that is not this driver's. */
 export function checkDaemonOptions(options: Readonly<Record<string, string>>): void {
-  for (const [key, value] of Object.entries(options)) {
-    if (key !== fsname) throw new EngineError("invalid_argument", `zfs: unknown option ${key}`);
-    if (!datasetPattern.test(value))
-      throw new EngineError("invalid_argument", `zfs: ${fsname} must name a dataset, not ${JSON.stringify(value)}`);
-  }
+  for (const key of Object.keys(options))
+    if (!isOurs(key)) throw new EngineError("invalid_argument", `Unknown option ${key.toLowerCase()}`);
 }
 
 /** The dataset's name. Throws unsupported where there is none. */
 export async function parentDataset(home: string, options: Readonly<Record<string, string>>): Promise<string> {
-  const named = options[fsname];
+  const [, named] = Object.entries(options).findLast(([key]) => isOurs(key)) ?? [];
+  if (named !== undefined && !datasetPattern.test(named))
+    throw new EngineError("invalid_argument", `zfs: ${fsname} must name a dataset, not ${JSON.stringify(named)}`);
   if (named !== undefined) return named;
   const above = realpathSync(await nearestExisting(home));
   const holds = (target: string): boolean => target === "/" || above === target || above.startsWith(`${target}/`);

@@ -28,7 +28,7 @@ export function cannotMakePool(): string | false {
     accessSync(daemon);
     return false;
   } catch {
-    return "zfs-fuse is not at hand (Debian: apt-get install zfs-fuse)";
+    return "zfs-fuse is not installed (Debian: apt-get install zfs-fuse)";
   }
 }
 
@@ -69,8 +69,8 @@ export async function zfsHome(): Promise<ZfsHome> {
     await end(child, "SIGKILL");
     unmountServed();
     child = await serve();
-    // The pool comes back from the cache file, and the datasets that have a mount point are mounted again.
-    if (!mountTable().some(({ target }) => target === path)) await must("zfs", "mount", "-a");
+    // The pool comes back from the cache file, its datasets unmounted.
+    await must("zfs", "mount", dataset);
   };
   const kept = stack.move();
   return { path, dataset, restart, [Symbol.asyncDispose]: () => kept.disposeAsync() };

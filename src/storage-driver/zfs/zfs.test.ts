@@ -15,7 +15,7 @@ test("a home that is on no dataset is no place for it, unless an option names on
   await assert.rejects(zfs.open(home, {}, { pool }), { code: "unsupported" });
   for (const name of ["", "-f", "a//b", "a@b", "/a"])
     await assert.rejects(zfs.open(home, { "zfs.fsname": name }, { pool }), { code: "invalid_argument" });
-  await assert.rejects(zfs.open(home, { "zfs.speed": "9" }, { pool }), { message: "zfs: unknown option zfs.speed" });
+  await assert.rejects(zfs.open(home, { "zfs.speed": "9" }, { pool }), { message: "Unknown option zfs.speed" });
   assert.equal(existsSync(home), false);
 });
 
