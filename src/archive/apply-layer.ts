@@ -10,7 +10,16 @@
  */
 import { createHash } from "node:crypto";
 import { EngineError } from "../base/errors.ts";
-import { closeFd, type FileStat, listXattrs, O, openat2, readDirectory, removeXattr, utimensat } from "../host/sys.ts";
+import {
+  closeRead,
+  type FileStat,
+  listXattrs,
+  O,
+  openat2,
+  readDirectory,
+  removeXattr,
+  utimensat,
+} from "../host/sys.ts";
 import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
 import { KeptAttributes } from "./kept-attributes.ts";
 import { made, PathTable } from "./path-table.ts";
@@ -230,7 +239,7 @@ class LayerTree implements Disposable {
       try {
         this.#recipe.save(this.#made.payload(path), fd, path);
       } finally {
-        closeFd(fd);
+        closeRead(fd);
       }
     }
     this.#made.clear(path);
@@ -272,7 +281,7 @@ class LayerTree implements Disposable {
         if (own?.has(attribute) !== true && attribute !== "security.selinux") removeXattr(fd, "", attribute);
       if ((flags & made.directory) === 0) resetDirectory(fd, "");
     } finally {
-      closeFd(fd);
+      closeRead(fd);
     }
     this.#made.add(path, made.fresh);
   }

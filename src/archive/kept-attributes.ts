@@ -7,7 +7,7 @@
  * Words: a directory is *touched* when it, or anything below it, was changed; *changed* when its names were. Each is noted
  * before the first change below it, by its real path. For workers.
  */
-import { closeFd, type FileStat, fchmodat, fchownat, O, openat2, RESOLVE, statat, utimensat } from "../host/sys.ts";
+import { closeRead, type FileStat, fchmodat, fchownat, O, openat2, RESOLVE, statat, utimensat } from "../host/sys.ts";
 import { type ByteString, nameOf } from "./bytes.ts";
 import { findStat, type RootTree } from "./root-tree.ts";
 
@@ -35,7 +35,7 @@ export class KeptAttributes {
       try {
         this.#noted.set(directory, statat(fd, ""));
       } finally {
-        closeFd(fd);
+        closeRead(fd);
       }
     }
   }

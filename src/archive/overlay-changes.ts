@@ -10,7 +10,7 @@
 import { constants } from "node:fs";
 import type { Change } from "../base/change.ts";
 import { EngineError } from "../base/errors.ts";
-import { AT_FDCWD, closeFd, type FileStat, getXattr, O, openat2 } from "../host/sys.ts";
+import { AT_FDCWD, closeRead, type FileStat, getXattr, O, openat2 } from "../host/sys.ts";
 import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, nameOf, quoted } from "./bytes.ts";
 import { fileType, isDirectory, isFile, type Location } from "./root-tree.ts";
@@ -41,7 +41,7 @@ const diffOf = (fresh: number, old: number, options: DiffOptions = {}): Generato
 export function withBoth<T>(fresh: string, old: string, use: (fresh: number, old: number) => T): T {
   const open = [openTop(fresh)];
   const close = (): void => {
-    for (const fd of open.splice(0)) closeFd(fd);
+    for (const fd of open.splice(0)) closeRead(fd);
   };
   try {
     open.push(openTop(old));

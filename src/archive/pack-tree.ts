@@ -4,7 +4,7 @@
  * the base name of the path in front. Names are sorted, parents come first. For workers.
  */
 import { EngineError } from "../base/errors.ts";
-import { closeFd, readDirectory } from "../host/sys.ts";
+import { closeRead, readDirectory } from "../host/sys.ts";
 import { type ByteString, bytesOf, bytesOfText, cleanPath, joinPath, splitPath } from "./bytes.ts";
 import { findStat, isDirectory, type Location, openDirectory, RootTree } from "./root-tree.ts";
 import { TarWriter } from "./write-tar.ts";
@@ -74,7 +74,7 @@ async function packChildren(packing: Packing, at: Location, place: Place): Promi
       if (written && isDirectory(stat.mode)) await packBelow(packing, { fd, name }, { prefix, path });
     }
   } finally {
-    closeFd(fd);
+    closeRead(fd);
   }
 }
 

@@ -29,7 +29,12 @@ export class RecipeWriter implements Disposable {
   constructor(path: string) {
     this.#path = path;
     this.#fd = openSync(path, "w", 0o600);
-    this.#write(recipeMagic);
+    try {
+      this.#write(recipeMagic);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** Bytes that stand in the tar here. */

@@ -6,7 +6,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { crc32, zstdDecompressSync } from "node:zlib";
 import { EngineError, systemCode } from "../base/errors.ts";
-import { AT_FDCWD, closeFd, O, openat2, RESOLVE } from "../host/sys.ts";
+import { AT_FDCWD, closeRead, O, openat2, RESOLVE } from "../host/sys.ts";
 import { type ByteString, byteText, nameOf } from "./bytes.ts";
 import { blockHeader, endLength, kind, largestBlock, recipeEnd, recipeMagic, record } from "./recipe-format.ts";
 
@@ -31,7 +31,7 @@ export async function* restoreTar(
   try {
     yield* inPieces(contents(recipe, rootFd, options));
   } finally {
-    closeFd(rootFd);
+    closeRead(rootFd);
   }
 }
 
@@ -95,16 +95,21 @@ function* fileContent(rootFd: number, path: ByteString, size: number): Generator
       yield buffer.subarray(0, length);
     }
   } finally {
-    closeFd(fd);
+    closeRead(fd);
   }
 }
+
+/** Nothing, or something else, stands where the file stood. */
+const gone: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENXIO", "EISDIR", "ENODEV"]);
 
 function openPayload(rootFd: number, path: ByteString): number {
   try {
     const resolve = RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS;
     return openat2(rootFd, nameOf(path), { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK, resolve });
   } catch (error) {
-    throw lost(path, `it cannot be opened (${systemCode(error) ?? "unknown error"})`, error);
+    // What the kernel could not do just now says nothing about the layer.
+    if (!gone.has(systemCode(error) ?? "")) throw error;
+    throw lost(path, `it cannot be opened (${systemCode(error)})`, error);
   }
 }
 

@@ -12,7 +12,7 @@ import { EngineError, systemCode } from "../base/errors.ts";
 import {
   AT_FDCWD,
   AT_REMOVEDIR,
-  closeFd,
+  closeRead,
   type FileStat,
   fchmodat,
   fchownat,
@@ -114,20 +114,20 @@ export class RootTree implements Disposable {
   reopen(path: ByteString): void {
     for (const [asked, directory] of this.#open) {
       if (directory.path !== path) continue;
-      closeFd(directory.fd);
+      closeRead(directory.fd);
       this.#open.delete(asked);
     }
   }
 
   /** Closes the cached directories; paths may lead elsewhere now. */
   forget(): void {
-    for (const directory of this.#open.values()) closeFd(directory.fd);
+    for (const directory of this.#open.values()) closeRead(directory.fd);
     this.#open.clear();
   }
 
   [Symbol.dispose](): void {
     this.forget();
-    closeFd(this.fd);
+    closeRead(this.fd);
   }
 
   #cached(path: ByteString): Directory | undefined {
@@ -158,14 +158,19 @@ export class RootTree implements Disposable {
       const oldest = this.#open.entries().next().value;
       if (oldest !== undefined) {
         this.#open.delete(oldest[0]);
-        closeFd(oldest[1].fd);
+        closeRead(oldest[1].fd);
       }
     }
-    const handsDownAcl = getXattr(fd, "", "system.posix_acl_default") !== undefined;
-    const directory = { fd, path, handsDownAcl, givesRootGroup: statat(fd, "").gid === 0 };
-    this.#open.set(asked, directory);
-    this.#hooks.onOpen?.(path);
-    return directory;
+    try {
+      const handsDownAcl = getXattr(fd, "", "system.posix_acl_default") !== undefined;
+      const directory = { fd, path, handsDownAcl, givesRootGroup: statat(fd, "").gid === 0 };
+      this.#open.set(asked, directory);
+      this.#hooks.onOpen?.(path);
+      return directory;
+    } catch (error) {
+      closeRead(fd);
+      throw error;
+    }
   }
 
   /** Component by component, with the directories above at hand, so that `..` in a symlink never asks the kernel. */
@@ -179,7 +184,7 @@ export class RootTree implements Disposable {
         if (name === "" || name === ".") continue;
         if (name === "..") {
           const left = above.pop();
-          if (left !== undefined) closeFd(left.fd);
+          if (left !== undefined) closeRead(left.fd);
           continue;
         }
         const { fd, path: parent } = here();
@@ -188,7 +193,7 @@ export class RootTree implements Disposable {
           if (++links > mostSymlinks)
             throw new EngineError("invalid_argument", `too many levels of symbolic links in ${quoted(path)}`);
           const target = bytesOf(readlinkat(fd, nameOf(name)));
-          if (target.startsWith("/")) for (const { fd: open } of above.splice(0)) closeFd(open);
+          if (target.startsWith("/")) for (const { fd: open } of above.splice(0)) closeRead(open);
           todo.push(...target.split("/").reverse());
           continue;
         }
@@ -203,7 +208,7 @@ export class RootTree implements Disposable {
       if (last !== undefined) return this.#keep(path, last.fd, last.path);
       return this.#keep(path, openat2(this.fd, ".", { flags: O.RDONLY | O.DIRECTORY }), "");
     } finally {
-      for (const { fd } of above) closeFd(fd);
+      for (const { fd } of above) closeRead(fd);
     }
   }
 
@@ -232,7 +237,7 @@ export class RootTree implements Disposable {
         if (childStat !== undefined) this.#remove(directory, joinPath(path, child), { name: child, stat: childStat });
       }
     } finally {
-      closeFd(directory);
+      closeRead(directory);
     }
     this.#hooks.beforeRemove?.(path, stat, { fd, name });
     unlinkat(fd, nameOf(name), AT_REMOVEDIR);

@@ -4,7 +4,7 @@
  * can be set back. For workers.
  */
 import { readSync } from "node:fs";
-import { closeFd, type FileStat, O, openat2, RESOLVE, readlinkat } from "../host/sys.ts";
+import { closeRead, type FileStat, O, openat2, RESOLVE, readlinkat } from "../host/sys.ts";
 import { bytesOf, nameOf } from "./bytes.ts";
 import { isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
 import { plainXattrs, readXattrs } from "./write-tree.ts";
@@ -61,5 +61,5 @@ function sameContent(a: Location, b: Location): boolean {
 function openContent(at: Location): Disposable & { readonly fd: number } {
   const flags = O.RDONLY | O.NOFOLLOW | O.NONBLOCK;
   const fd = openat2(at.fd, nameOf(at.name), { flags, resolve: RESOLVE.BENEATH });
-  return { fd, [Symbol.dispose]: () => closeFd(fd) };
+  return { fd, [Symbol.dispose]: () => closeRead(fd) };
 }

@@ -10,7 +10,7 @@
  */
 import { readSync } from "node:fs";
 import { systemCode } from "../base/errors.ts";
-import { closeFd, type FileStat, O, openat2, RESOLVE, readDirectory, readlinkat } from "../host/sys.ts";
+import { closeRead, type FileStat, O, openat2, RESOLVE, readDirectory, readlinkat } from "../host/sys.ts";
 import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
 import type { PathScope } from "./path-scope.ts";
 import { findStat, isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
@@ -114,8 +114,9 @@ export class TreeDiff {
   *#directory(pair: Pair, frame: Frame): Generator<Difference, void, undefined> {
     const fresh = reopen(pair.fresh);
     if (fresh === undefined) return;
-    const old = pair.old === undefined ? undefined : reopen(pair.old);
+    let old: number | undefined;
     try {
+      old = pair.old === undefined ? undefined : reopen(pair.old);
       const marks = this.#dialect.marks({ fd: fresh, name: "" });
       const merged = pair.merged && !marks.opaque;
       const before = new Set(old === undefined ? [] : namesToLookAt(old, pair.scope));
@@ -139,8 +140,8 @@ export class TreeDiff {
         }
       }
     } finally {
-      closeFd(fresh);
-      if (old !== undefined) closeFd(old);
+      closeRead(fresh);
+      if (old !== undefined) closeRead(old);
     }
   }
 
@@ -257,10 +258,10 @@ function sameContent(a: Location, b: Location): boolean {
         if (one.compare(other, 0, length, 0, length) !== 0) return false;
       }
     } finally {
-      closeFd(second);
+      closeRead(second);
     }
   } finally {
-    closeFd(first);
+    closeRead(first);
   }
 }
 

@@ -4,7 +4,7 @@
  * for workers.
  */
 import { systemCode } from "../base/errors.ts";
-import { AT_FDCWD, closeFd, O, openat2, readDirectory, statat } from "../host/sys.ts";
+import { AT_FDCWD, closeRead, O, openat2, readDirectory, statat } from "../host/sys.ts";
 import { bytesOf } from "./bytes.ts";
 import { isDirectory, openDirectory } from "./root-tree.ts";
 
@@ -15,32 +15,38 @@ type Walk = { bytes: number; inodes: number; readonly linked: Set<string> };
 /** `path` is a host path of our own choice. */
 export function treeSize(path: string): TreeSize {
   const walk: Walk = { bytes: 0, inodes: 1, linked: new Set() };
-  const open = [openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY })];
-  const todo = [readDirectory(open[0] ?? -1)];
+  const top = openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY });
+  const open = [top];
   try {
+    const todo = [readDirectory(top)];
     for (;;) {
       const fd = open.at(-1);
       const name = todo.at(-1)?.pop();
       if (fd === undefined) break;
       if (name === undefined) {
         todo.pop();
-        closeFd(open.pop() ?? -1);
-      } else enter(fd, name);
+        closeRead(open.pop() ?? -1);
+      } else {
+        const names = enter(fd, name);
+        if (names !== undefined) todo.push(names);
+      }
     }
   } finally {
-    for (const fd of open) closeFd(fd);
+    for (const fd of open) closeRead(fd);
   }
   return { bytes: walk.bytes, inodes: walk.inodes };
 
-  function enter(fd: number, name: Buffer): void {
+  /** The names in a directory that is now open. */
+  function enter(fd: number, name: Buffer): Buffer[] | undefined {
     try {
-      if (!count(fd, name, walk)) return;
+      if (!count(fd, name, walk)) return undefined;
       const directory = openDirectory(fd, bytesOf(name));
       open.push(directory);
-      todo.push(readDirectory(directory));
+      return readDirectory(directory);
     } catch (error) {
       const code = systemCode(error);
       if (code !== "ENOENT" && code !== "ENOTDIR" && code !== "ELOOP") throw error;
+      return undefined;
     }
   }
 }

@@ -6,7 +6,17 @@
  */
 import { constants, readSync } from "node:fs";
 import { EngineError, systemCode } from "../base/errors.ts";
-import { closeFd, type FileStat, getXattr, listXattrs, O, openat2, RESOLVE, readlinkat, statat } from "../host/sys.ts";
+import {
+  closeRead,
+  type FileStat,
+  getXattr,
+  listXattrs,
+  O,
+  openat2,
+  RESOLVE,
+  readlinkat,
+  statat,
+} from "../host/sys.ts";
 import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, bytesOf, longestPath, nameOf, quoted } from "./bytes.ts";
 import type { EntryType } from "./read-tar.ts";
@@ -113,7 +123,7 @@ export class TreeWriter {
       this.#remember(stat, path);
       return true;
     } finally {
-      closeFd(fd);
+      closeRead(fd);
     }
   }
 

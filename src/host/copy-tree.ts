@@ -7,6 +7,7 @@ import { systemCode } from "../base/errors.ts";
 import { copyFileData } from "./copy.ts";
 import {
   closeFd,
+  closeRead,
   type FileStat,
   fchmodat,
   fchownat,
@@ -70,10 +71,10 @@ function copyDirectory(copy: Copy, place: Place, name: Buffer): void {
     try {
       copyEntries(copy, { from, to, path: place.path });
     } finally {
-      closeFd(to);
+      closeRead(to);
     }
   } finally {
-    closeFd(from);
+    closeRead(from);
   }
 }
 
@@ -107,7 +108,7 @@ function copyFile(place: Place, name: Buffer, size: number): void {
       closeFd(to);
     }
   } finally {
-    closeFd(from);
+    closeRead(from);
   }
 }
 

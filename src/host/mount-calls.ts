@@ -3,7 +3,7 @@
  * it when it is whole (fsopen, fsconfig, fsmount, open_tree, mount_setattr: Linux 5.2, 5.12; move_mount).
  */
 import { check, lastErrno, type Name, native, nativeAsync, nativeSyscall, systemError } from "./libc.ts";
-import { AT_EMPTY_PATH, AT_FDCWD, closeFd } from "./sys.ts";
+import { AT_EMPTY_PATH, AT_FDCWD, closeRead } from "./sys.ts";
 
 /** Flags of mount(2). */
 export const MS = {
@@ -195,7 +195,7 @@ export class FilesystemContext implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeFd(this.fd);
+    closeRead(this.fd);
   }
 }
 
@@ -227,6 +227,6 @@ export class DetachedMount implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeFd(this.fd);
+    closeRead(this.fd);
   }
 }

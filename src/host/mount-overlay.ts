@@ -9,7 +9,7 @@ import { EngineError, systemCode } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
 import { FilesystemContext, longestConfigString, MS, mount, orDetach } from "./mount-calls.ts";
 import { parseMountOptions } from "./mount-options.ts";
-import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
+import { AT_FDCWD, closeRead, O, openat2 } from "./sys.ts";
 
 export type OverlayStep = Extract<MountStep, { kind: "overlay" }>;
 
@@ -32,7 +32,7 @@ class ShortLinks implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const fd of this.#fds.splice(0)) closeFd(fd);
+    for (const fd of this.#fds.splice(0)) closeRead(fd);
   }
 }
 

@@ -80,6 +80,7 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   EPERM: "forbidden",
   EACCES: "forbidden",
   ENOSPC: "no_space",
+  EDQUOT: "no_space",
 };
 
 const codeOf = (error: unknown): ErrorCode => codes[systemCode(error) ?? ""] ?? "internal";

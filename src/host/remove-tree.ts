@@ -6,7 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { systemCode } from "../base/errors.ts";
 import type { Name } from "./libc.ts";
-import { AT_REMOVEDIR, closeFd, O, openat2, RESOLVE, readDirectory, renameat2, unlinkat } from "./sys.ts";
+import { AT_REMOVEDIR, closeRead, O, openat2, RESOLVE, readDirectory, renameat2, unlinkat } from "./sys.ts";
 
 const directoryOnly = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW, resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS };
 
@@ -17,7 +17,7 @@ export function removeTreeAt(parent: number, name: Name, signal?: AbortSignal): 
   try {
     emptyDirectory(directory, signal);
   } finally {
-    closeFd(directory);
+    closeRead(directory);
   }
   unlinkat(parent, name, AT_REMOVEDIR);
 }
@@ -32,7 +32,7 @@ export function emptyDirectory(top: number, signal?: AbortSignal): void {
       try {
         flattenInto(top, directory, signal);
       } finally {
-        closeFd(directory);
+        closeRead(directory);
       }
       unlinkat(top, name, AT_REMOVEDIR);
     }

@@ -321,3 +321,8 @@ export function removeXattr(dirFd: number, name: Name, attribute: Name): void {
 export function closeFd(fd: number): void {
   check(calls.close(fd), "close");
 }
+
+/** Closes a descriptor through which nothing was written: it is gone whatever close(2) says, and there is nothing to lose. */
+export function closeRead(fd: number): void {
+  calls.close(fd);
+}

@@ -9,18 +9,21 @@ import type { Leases } from "./leases.ts";
 import { type Parts, recipePath } from "./parts.ts";
 import type { LayerRow } from "./records.ts";
 import type { LayerInfo } from "./store.ts";
+import type { Sweeper } from "./sweeper.ts";
 
 /** How often a hold may come between before this call leaves the rest to the next. */
 const attempts = 5;
 
 /** Removes every unneeded layer; returns the image layers that went, topmost first. */
-export async function collect(parts: Parts, leases: Leases): Promise<readonly LayerInfo[]> {
+export async function collect(parts: Parts, leases: Leases, sweeper: Sweeper): Promise<readonly LayerInfo[]> {
+  // What is owed may still stand on a layer.
+  await sweeper.settleDebts();
   for (let attempt = 1; ; attempt++) {
     const garbage = findGarbage(parts, leases);
     if (garbage.layers.length === 0) return [];
     const ids = [...garbage.inits, ...garbage.layers.map(({ id }) => id)];
     try {
-      await leases.doom(ids, () => remove(parts, ids));
+      await leases.doom(ids, () => remove(parts, ids, sweeper));
       return garbage.layers.map(({ id: _, ...info }) => info);
     } catch (error) {
       if (!isError(error, "conflict") || attempt === attempts) throw error;
@@ -68,13 +71,15 @@ function childrenFirst(layers: readonly LayerRow[]): LayerRow[] {
   return layers.toSorted((a, b) => (depths.get(b) ?? 0) - (depths.get(a) ?? 0));
 }
 
-async function remove(parts: Parts, ids: readonly string[]): Promise<void> {
+async function remove(parts: Parts, ids: readonly string[], sweeper: Sweeper): Promise<void> {
   const { records, driver } = parts;
   await records.transact(ids.map((id) => records.removingLayer(id)));
-  for (const id of ids) {
-    await driver.remove(id);
-    await rm(recipePath(parts, id), { force: true });
-  }
-  const forgotten = ids.map((id) => records.forget({ table: "layer_layers", id }));
-  await records.transact(forgotten, { durable: false });
+  await sweeper.carryOut(ids.join(), async () => {
+    for (const id of ids) {
+      await driver.remove(id);
+      await rm(recipePath(parts, id), { force: true });
+    }
+    const forgotten = ids.map((id) => records.forget({ table: "layer_layers", id }));
+    await records.transact(forgotten, { durable: false });
+  });
 }

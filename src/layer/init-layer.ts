@@ -6,15 +6,18 @@
 import { syncFilesystem } from "../host/durable.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import { type Parts, randomId, refOf } from "./parts.ts";
+import type { Sweeper } from "./sweeper.ts";
 
 const tasks = new URL("./init-task.ts", import.meta.url);
 
 export class InitLayers {
   readonly #parts: Parts;
+  readonly #sweeper: Sweeper;
   readonly #locks = new KeyedLock();
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, sweeper: Sweeper) {
     this.#parts = parts;
+    this.#sweeper = sweeper;
   }
 
   /** The id of the init layer over the layer `top` (undefined: over nothing); makes it, durably, when there is none. */
@@ -34,8 +37,10 @@ export class InitLayers {
       await records.transact([records.readyInit(id)]);
       return id;
     } catch (error) {
-      await driver.remove(id);
-      await records.note(records.forget({ table: "layer_layers", id }));
+      await this.#sweeper.carryOut(id, async () => {
+        await driver.remove(id);
+        await records.note(records.forget({ table: "layer_layers", id }));
+      });
       throw error;
     }
   }

@@ -10,7 +10,7 @@
 import { systemCode } from "../base/errors.ts";
 import {
   AT_FDCWD,
-  closeFd,
+  closeRead,
   type FileStat,
   fchmodat,
   fchownat,
@@ -52,7 +52,7 @@ export function fillInitLayerTask({ root }: { readonly root: string }): void {
   try {
     for (const entry of entries) makeMissing(rootFd, entry);
   } finally {
-    closeFd(rootFd);
+    closeRead(rootFd);
   }
 }
 
@@ -67,7 +67,7 @@ function makeMissing(rootFd: number, entry: Entry): void {
     make(parent, name, entry);
     restoreTimes(parent, before);
   } finally {
-    closeFd(parent);
+    closeRead(parent);
   }
 }
 

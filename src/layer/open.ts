@@ -67,7 +67,7 @@ class OpenLayerStore implements LayerStore {
     this.#parts = parts;
     this.driverName = parts.driver.name;
     this.#sweeper = new Sweeper(parts.driver);
-    this.#registrations = new Registrations(parts, this.#leases);
+    this.#registrations = new Registrations(parts, this.#leases, this.#sweeper);
     this.#writables = new Writables(parts, this.#sweeper);
   }
 
@@ -126,7 +126,7 @@ class OpenLayerStore implements LayerStore {
   }
 
   async collect(): Promise<readonly LayerInfo[]> {
-    const gone = await collect(this.#parts, this.#leases);
+    const gone = await collect(this.#parts, this.#leases, this.#sweeper);
     if (gone.length > 0) this.#sweeper.start();
     return gone;
   }

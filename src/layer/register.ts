@@ -15,6 +15,7 @@ import { KeyedLock } from "./keyed-lock.ts";
 import type { Leases } from "./leases.ts";
 import { type Parts, randomId, recipePath, refOf } from "./parts.ts";
 import type { LayerInfo, PendingLayer, RegisterOptions } from "./store.ts";
+import type { Sweeper } from "./sweeper.ts";
 import { unpack } from "./unpack.ts";
 
 /** A layer that is unpacked and fixed, but not acknowledged. */
@@ -23,14 +24,16 @@ type Pending = { readonly id: string; readonly info: LayerInfo; readonly parent:
 export class Registrations {
   readonly #parts: Parts;
   readonly #leases: Leases;
+  readonly #sweeper: Sweeper;
   readonly #locks = new KeyedLock();
   readonly #pending = new Map<ChainId, Pending>();
   /** Leases that callers hold, by the very object they were given. */
   readonly #handles = new Map<PendingLayer, string>();
 
-  constructor(parts: Parts, leases: Leases) {
+  constructor(parts: Parts, leases: Leases, sweeper: Sweeper) {
     this.#parts = parts;
     this.#leases = leases;
+    this.#sweeper = sweeper;
   }
 
   async register(
@@ -130,7 +133,13 @@ export class Registrations {
   ): Promise<PendingLayer> {
     const unpacked = await this.#unpack(parent, tar, options);
     return this.#locks.run(unpacked.info.chainId, async () => {
-      const shared = await this.#share(unpacked.info.chainId);
+      let shared: PendingLayer | undefined;
+      try {
+        shared = await this.#share(unpacked.info.chainId);
+      } catch (error) {
+        await this.#drop(unpacked);
+        throw error;
+      }
       if (shared === undefined) return this.#keep(unpacked);
       await this.#drop(unpacked);
       return shared;
@@ -162,8 +171,7 @@ export class Registrations {
       const info = { chainId: chainIdOf(parent, diffId), diffId, parent, size: applied.size, tarSize: applied.tarSize };
       return { id, info, parent: below?.id };
     } catch (error) {
-      // The first failure is the one to tell; what cannot be erased now goes at the next start.
-      await this.#erase(id).catch(() => undefined);
+      await this.#erase(id);
       if (below !== undefined) await this.#giveBack(below);
       throw error;
     }
@@ -199,11 +207,13 @@ export class Registrations {
     else await this.#giveBack(below);
   }
 
-  async #erase(id: string): Promise<void> {
+  #erase(id: string): Promise<void> {
     const { driver, records } = this.#parts;
-    await driver.remove(id);
-    await rm(recipePath(this.#parts, id), { force: true });
-    await records.note(records.forget({ table: "layer_layers", id }));
+    return this.#sweeper.carryOut(id, async () => {
+      await driver.remove(id);
+      await rm(recipePath(this.#parts, id), { force: true });
+      await records.note(records.forget({ table: "layer_layers", id }));
+    });
   }
 
   /** The pending ones of `layers` and of everything below them, lowest first. */

@@ -8,6 +8,7 @@
  */
 import { access, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { systemCode } from "../base/errors.ts";
 import { removeFile } from "../host/remove-file.ts";
 import { filesystemName } from "../storage-driver/filesystem.ts";
 import type { Parts } from "./parts.ts";
@@ -58,9 +59,10 @@ export class SizeRecord {
   }
 
   async #isMarked(data: string): Promise<boolean> {
+    // Who cannot look must measure.
     return access(join(this.#folder, data)).then(
       () => true,
-      () => false,
+      (error: unknown) => systemCode(error) !== "ENOENT",
     );
   }
 }

@@ -29,7 +29,7 @@ export class TemporaryMounts {
     try {
       await mountAllAsync(mounts, path);
     } catch (error) {
-      await rmdir(path);
+      await this.#remove(path).catch(() => undefined);
       throw error;
     }
     let disposed: Promise<void> | undefined;
@@ -42,8 +42,13 @@ export class TemporaryMounts {
     };
   }
 
+  /** Tried twice: a mount that stays holds its layers until the next start. */
   async #remove(path: string): Promise<void> {
-    await unmountAllAsync(path);
-    await rmdir(path);
+    await takeAway(path).catch(() => takeAway(path));
   }
+}
+
+async function takeAway(path: string): Promise<void> {
+  await unmountAllAsync(path);
+  await rmdir(path);
 }

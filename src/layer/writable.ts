@@ -43,7 +43,7 @@ export class Writables {
   constructor(parts: Parts, sweeper: Sweeper) {
     this.#parts = parts;
     this.#sweeper = sweeper;
-    this.#inits = new InitLayers(parts);
+    this.#inits = new InitLayers(parts, sweeper);
     this.#sizes = new SizeRecord(parts);
   }
 
@@ -72,7 +72,7 @@ export class Writables {
       const row = { id, data, init, size: changes === undefined ? 0 : undefined };
       await records.transact([records.insertWritable(row), ...statements], { durable });
     } catch (error) {
-      await driver.remove(data);
+      await this.#sweeper.carryOut(data, () => driver.remove(data));
       this.#sweeper.start();
       throw error;
     }
@@ -106,17 +106,28 @@ export class Writables {
   remove(id: string, statements: readonly Statement[], options?: TransactOptions): Promise<void> {
     this.#cancelMeasuring(id);
     return this.#locks.run(id, async () => {
-      const { records, driver } = this.#parts;
+      const { records } = this.#parts;
       const row = records.findWritable(id);
       const removing = row === undefined ? [] : [records.removingWritable(id)];
       await records.transact([...statements, ...removing], options);
       if (row === undefined) return;
       this.#holders.delete(id);
-      await this.#unmountPath(this.#path(id));
-      await Promise.all([driver.remove(row.data), this.#sizes.forget(row.data)]);
-      this.#inBackground(records.note(records.forget({ table: "layer_writables", id: row.data })));
+      await this.#sweeper.carryOut(
+        row.data,
+        () => this.#erase(row),
+        () => this.#locks.run(id, () => this.#erase(row)),
+      );
       this.#sweeper.start();
     });
+  }
+
+  /** What follows once the record is gone. The id may be another's when this is done again. */
+  async #erase({ id, data }: WritableRow): Promise<void> {
+    const { records, driver } = this.#parts;
+    if (records.findWritable(id) === undefined) await this.#unmountPath(this.#path(id));
+    await Promise.all([driver.remove(data), this.#sizes.forget(data)]);
+    const forget = (): Promise<void> => records.note(records.forget({ table: "layer_writables", id: data }));
+    this.#inBackground(this.#sweeper.carryOut(data, forget));
   }
 
   /** See the contract: exact as of the call. */

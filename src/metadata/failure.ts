@@ -1,7 +1,7 @@
 /** What a failure of SQLite means in the engine's codes (sqlite.org/rescode.html). */
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
-import { EngineError, type ErrorCode, errorMessage } from "../base/errors.ts";
+import { EngineError, type ErrorCode, errorCode, errorMessage } from "../base/errors.ts";
 import type { Failure } from "./messages.ts";
 
 /** Primary result codes: the low byte of an extended one. */
@@ -16,7 +16,7 @@ export function failureOf(error: unknown, path: string): Failure {
   const cause = causeOf(error);
   if (error instanceof EngineError) return { code: error.code, message: error.message, ...cause };
   const primary = primaryCode(error);
-  if (primary === undefined) return { code: "internal", message: errorMessage(error) };
+  if (primary === undefined) return { code: errorCode(error), message: errorMessage(error) };
   const code = codeOf(primary, path);
   if (code === "no_space")
     return { code, message: `no space left for the metadata in ${dirname(path)}`, cause: errorMessage(error) };

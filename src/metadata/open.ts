@@ -9,6 +9,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { Worker } from "node:worker_threads";
 import { EngineError } from "../base/errors.ts";
 import type { Database, Row, Schema, SqlValue, Statement, TransactOptions } from "./database.ts";
+import { failureOf } from "./failure.ts";
 import type { Answer, Failure, WriterData } from "./messages.ts";
 import { StatementCache } from "./statement-cache.ts";
 
@@ -28,7 +29,7 @@ export async function openDatabase(path: string, schemas: readonly Schema[]): Pr
   const writer = await Writer.start({ path, schemas });
   try {
     const reader = new DatabaseSync(path, { readOnly: true, timeout: readTimeout });
-    return new OpenDatabase(writer, reader);
+    return new OpenDatabase(path, writer, reader);
   } catch (error) {
     await writer.close();
     throw error;
@@ -36,12 +37,14 @@ export async function openDatabase(path: string, schemas: readonly Schema[]): Pr
 }
 
 class OpenDatabase implements Database {
+  readonly #path: string;
   readonly #writer: Writer;
   readonly #reader: DatabaseSync;
   readonly #statements: StatementCache;
   #closing: Promise<void> | undefined;
 
-  constructor(writer: Writer, reader: DatabaseSync) {
+  constructor(path: string, writer: Writer, reader: DatabaseSync) {
+    this.#path = path;
     this.#writer = writer;
     this.#reader = reader;
     this.#statements = new StatementCache(reader);
@@ -52,16 +55,20 @@ class OpenDatabase implements Database {
   }
 
   all(sql: string, ...parameters: readonly SqlValue[]): readonly Row[] {
-    return this.#prepared(sql).all(...parameters) as Row[];
+    return this.#read(sql, (statement) => statement.all(...parameters) as Row[]);
   }
 
   get(sql: string, ...parameters: readonly SqlValue[]): Row | undefined {
-    return this.#prepared(sql).get(...parameters) as Row | undefined;
+    return this.#read(sql, (statement) => statement.get(...parameters) as Row | undefined);
   }
 
-  #prepared(sql: string): StatementSync {
+  #read<T>(sql: string, read: (statement: StatementSync) => T): T {
     if (this.#closing !== undefined) throw closed();
-    return this.#statements.get(sql);
+    try {
+      return read(this.#statements.get(sql));
+    } catch (error) {
+      throw errorOf(failureOf(error, this.#path));
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -60,18 +60,28 @@ class BatchWriter {
     try {
       return this.#commit(batch);
     } catch (error) {
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      this.#rollBack();
       if (batch.length > 1) return batch.flatMap((transaction) => this.write([transaction]));
       return batch.map(({ id }) => ({ id, failure: failureOf(error, this.#path) }));
     }
   }
 
   #commit(batch: readonly Transaction[]): Answer[] {
+    this.#rollBack();
     this.#syncCommits(batch.some(({ durable }) => durable));
     this.#database.exec("BEGIN IMMEDIATE");
     const answers = batch.map((transaction) => this.#apply(transaction));
     this.#database.exec("COMMIT");
     return answers;
+  }
+
+  /** One that cannot be undone now stays open, and is undone before the next batch. */
+  #rollBack(): void {
+    try {
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+    } catch {
+      // The failure that led here is the one to tell.
+    }
   }
 
   /** Only between transactions. */

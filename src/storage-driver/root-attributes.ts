@@ -4,7 +4,7 @@
  */
 import {
   AT_FDCWD,
-  closeFd,
+  closeRead,
   fchmodat,
   fchownat,
   getXattr,
@@ -27,10 +27,10 @@ export function copyRootAttributes(from: string, to: string, isMark: OwnMarks): 
     try {
       copy(source, target, isMark);
     } finally {
-      closeFd(target);
+      closeRead(target);
     }
   } finally {
-    closeFd(source);
+    closeRead(source);
   }
 }
 

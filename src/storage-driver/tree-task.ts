@@ -6,7 +6,7 @@ import { systemCode } from "../base/errors.ts";
 import { copyTree } from "../host/copy-tree.ts";
 import type { TaskContext } from "../host/pool.ts";
 import { emptyDirectory } from "../host/remove-tree.ts";
-import { AT_FDCWD, closeFd, mkdirat, O, openat2, readDirectory } from "../host/sys.ts";
+import { AT_FDCWD, closeRead, mkdirat, O, openat2, readDirectory } from "../host/sys.ts";
 
 const openDirectory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
 
@@ -23,10 +23,10 @@ export function copyTreeTask(
     try {
       copyTree(from, to, { signal, unsupportedXattrs: "fail" });
     } finally {
-      closeFd(to);
+      closeRead(to);
     }
   } finally {
-    closeFd(from);
+    closeRead(from);
   }
 }
 
@@ -48,6 +48,6 @@ export function emptyFolderTask(
       }
     }
   } finally {
-    closeFd(fd);
+    closeRead(fd);
   }
 }
