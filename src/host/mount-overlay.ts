@@ -64,9 +64,26 @@ export function mountOverlay(step: OverlayStep, target: string): boolean {
   return true;
 }
 
+let takesEverything: boolean | undefined;
+
+/** Before 6.5 overlayfs reads its parameters only when the mount is made, as one string; until then it takes any. */
+function isLate(): boolean {
+  if (takesEverything !== undefined) return takesEverything;
+  using context = new FilesystemContext("overlay");
+  try {
+    context.setFlag("no-such-parameter");
+    takesEverything = true;
+  } catch (error) {
+    if (systemCode(error) !== "EINVAL") throw error;
+    takesEverything = false;
+  }
+  return takesEverything;
+}
+
 function openContext(step: OverlayStep, plain: (path: string) => string): FilesystemContext | undefined {
   let context: FilesystemContext;
   try {
+    if (isLate()) return undefined;
     context = new FilesystemContext("overlay");
   } catch (error) {
     if (systemCode(error) === "ENOSYS" || systemCode(error) === "EPERM") return undefined;
