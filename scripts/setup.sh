@@ -30,6 +30,7 @@ bin/strata --version >/dev/null || true
 system="runc conmon tini busybox"
 case $purpose in
   test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv" ;;
+  vm) system="$system qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 unshare setpriv" ;;
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped
 [ "$purpose" = test ] && command -v apt-get >/dev/null 2>&1 && system="$system zfs-fuse"
@@ -54,6 +55,7 @@ debian_package() {
     mkfs.ext4) echo e2fsprogs ;;
     xz) echo xz-utils ;;
     unshare | setpriv) echo util-linux ;;
+    qemu-system-x86_64) echo qemu-system-x86 ;;
     ip) echo iproute2 ;;
     *) echo "$1" ;;
   esac
@@ -66,6 +68,7 @@ fedora_package() {
     mkfs.xfs) echo xfsprogs ;;
     mkfs.ext4) echo e2fsprogs ;;
     unshare | setpriv) echo util-linux ;;
+    qemu-system-x86_64) echo qemu-system-x86-core ;;
     ip) echo iproute ;;
     *) echo "$1" ;;
   esac

@@ -9,7 +9,7 @@
  *   <exec root>/             what dies with the boot: mounts, bundles, sockets
  */
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, readFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { ImageId } from "./base/digest.ts";
 import { systemCode } from "./base/errors.ts";
@@ -120,6 +120,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     }),
   );
   stack.defer(forgetNetworksOfRemoved(events, networks, options.report));
+  await sweepStaging(dataRoot, pool);
   const transfer = lazyTransfer({ layers, images, events, stagingRoot: join(dataRoot, "staging") });
   const builder = lazyBuilder({
     containers,
@@ -223,6 +224,22 @@ function forgetNetworksOfRemoved(
     if (type !== "container" || action !== "destroy") return;
     networks.forget(id).catch((error: unknown) => report?.(`could not take container ${id} off its networks`, error));
   });
+}
+
+/** What an engine that was killed had been unpacking for a load or a build: worth nothing, and as large as a client made it. */
+async function sweepStaging(dataRoot: string, pool: Pool): Promise<void> {
+  const tasks = new URL("./build/context-task.ts", import.meta.url);
+  for (const folder of ["staging", "staging-build"].map((name) => join(dataRoot, name)))
+    for (const name of await namesIn(folder)) await pool.run(tasks, "discardContextTask", join(folder, name));
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
 }
 
 type TransferParts = Parameters<typeof import("./transfer/create.ts").createTransfer>[0];

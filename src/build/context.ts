@@ -1,6 +1,6 @@
 /**
  * The build context on disk while a build runs: `<staging root>/build-<pid>-<random>/`, unpacked by a worker, 0700, gone
- * when it is disposed. What a killed daemon left behind goes before the first new one is made.
+ * when it is disposed. What a killed daemon left behind goes when the engine starts.
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir } from "node:fs/promises";

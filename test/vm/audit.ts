@@ -1,0 +1,108 @@
+/**
+ * After a power cut: the disk is mounted (the filesystem replays its journal), the engine starts, and what it lists is
+ * compared with what it had acknowledged; then `strata check` must find nothing, every layer by its digest.
+ */
+import type { Order } from "./guest/orders.ts";
+import { kinds, type Listing } from "./history.ts";
+import type { Orders, World } from "./load.ts";
+import { missingFrom } from "./volume-content.ts";
+
+export type Filesystem = "ext4" | "xfs" | "btrfs";
+
+export type Setup = {
+  readonly filesystem: Filesystem;
+  readonly driver: string;
+  /** A block device, or a file that holds a disk. */
+  readonly device: string;
+  /** Where the data disk is mounted. */
+  readonly target: string;
+};
+
+async function must(guest: Orders, order: Order): Promise<string> {
+  const { status, text } = await guest.order(order);
+  const failed = order.do === "ask" ? status < 200 || status >= 300 : status !== 0;
+  if (failed) throw new Error(`${JSON.stringify(order).slice(0, 200)}: ${status} ${text.slice(-3000)}`);
+  return text;
+}
+
+const run = (guest: Orders, ...command: readonly string[]): Promise<string> =>
+  must(guest, { do: "run", command, deadline: 120_000 });
+
+const mkfs: Readonly<Record<Filesystem, readonly string[]>> = {
+  ext4: ["mkfs.ext4", "-q", "-F", "-N", "65536", "-J", "size=16", "-E", "nodiscard"],
+  xfs: ["mkfs.xfs", "-q", "-f", "-K"],
+  btrfs: ["mkfs.btrfs", "-q", "-f", "-K"],
+};
+
+export async function format(guest: Orders, { filesystem, device }: Setup): Promise<void> {
+  await run(guest, ...mkfs[filesystem], device);
+}
+
+export async function mount(guest: Orders, { filesystem, device, target }: Setup): Promise<void> {
+  await run(guest, "mount", "-t", filesystem, device, target);
+}
+
+export async function unmount(guest: Orders, { target }: Setup): Promise<void> {
+  await run(guest, "umount", target);
+}
+
+export async function open(guest: Orders, { driver }: Setup): Promise<void> {
+  await must(guest, { do: "open", driver });
+}
+
+async function json(guest: Orders, path: string): Promise<unknown> {
+  return JSON.parse(await must(guest, { do: "ask", method: "GET", path }));
+}
+
+type Names = {
+  readonly RepoTags?: readonly string[] | null;
+  readonly Names?: readonly string[];
+  readonly Name?: string;
+};
+
+/** What the engine lists, by its own names. */
+export async function listing(guest: Orders): Promise<Listing> {
+  const images = (await json(guest, "/images/json")) as readonly Names[];
+  const containers = (await json(guest, "/containers/json?all=1")) as readonly Names[];
+  const { Volumes } = (await json(guest, "/volumes")) as { readonly Volumes: readonly Names[] };
+  return {
+    image: new Set(images.flatMap(({ RepoTags }) => RepoTags ?? []).filter((tag) => !tag.startsWith("<none>"))),
+    container: new Set(containers.flatMap(({ Names }) => Names ?? []).map((name) => name.replace(/^\//, ""))),
+    volume: new Set(Volumes.flatMap(({ Name }) => Name ?? [])),
+  };
+}
+
+export type Finding = { readonly complaints: readonly string[]; readonly listed: Listing };
+
+/** Mounts, opens, asks, closes, checks. The disk stays mounted, the engine closed. */
+export async function audit(world: World, moment: number, setup: Setup): Promise<Finding> {
+  const { guest, history, copied } = world;
+  await mount(guest, setup);
+  await open(guest, setup);
+  const listed = await listing(guest);
+  const complaints = history.complaints(moment, listed);
+  for (const kind of kinds) for (const name of listed[kind]) complaints.push(...(await inspect(guest, kind, name)));
+  for (const name of history.present("volume", moment).filter((one) => listed.volume.has(one)))
+    complaints.push(...(await volumeComplaints(guest, name, copied.get(name))));
+  const reported = await must(guest, { do: "close" });
+  if (reported !== "") complaints.push(`the engine reported: ${reported}`);
+  const checked = await guest.order({ do: "check" });
+  if (checked.status !== 0) complaints.push(...checked.text.split("\n").map((line) => `check: ${line}`));
+  return { complaints, listed };
+}
+
+async function inspect(guest: Orders, kind: string, name: string): Promise<string[]> {
+  const path = kind === "volume" ? `/volumes/${name}` : `/${kind}s/${name}/json`;
+  const { status, text } = await guest.order({ do: "ask", method: "GET", path });
+  return status === 200 ? [] : [`inspect of ${kind} ${name}: ${status} ${text}`];
+}
+
+async function volumeComplaints(
+  guest: Orders,
+  name: string,
+  expected: ReadonlyMap<string, string> | undefined,
+): Promise<string[]> {
+  if (expected === undefined) return [];
+  const text = await must(guest, { do: "digest", folder: `volumes/${name}/_data` });
+  return missingFrom(text, expected).map((complaint) => `volume ${name}: ${complaint}`);
+}

@@ -1,0 +1,71 @@
+/**
+ * The guest's kernel: Debian's cloud kernel, unpacked (not installed) below a cache folder, and its first root: busybox,
+ * the modules that the guest needs in the order of their dependencies, and a script that hands over to the guest's disk.
+ */
+import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { type CpioMember, cpioOf } from "./cpio.ts";
+
+/** Folder in the first root -> modules. A filesystem's are loaded when it is the data disk's. */
+const wanted = {
+  always: ["virtio_pci", "virtio_blk", "virtio_console", "overlay"],
+  xfs: ["xfs"],
+  btrfs: ["btrfs"],
+} as const;
+
+export type Kernel = { readonly image: string; readonly firstRoot: string };
+
+type Found = { readonly image: string; readonly modules: string };
+
+/** The kernel below `cache` (its package unpacked in `kernel/`), or undefined. */
+export function findKernel(cache: string): Found | undefined {
+  const image = globSync(join(cache, "kernel/boot/vmlinuz-*"))[0];
+  const modules = globSync(join(cache, "kernel/lib/modules/*/kernel"))[0];
+  return image === undefined || modules === undefined ? undefined : { image, modules };
+}
+
+const directory = (name: string): CpioMember => ({ name, mode: 0o040755 });
+
+/** Makes the first root in `cache`. */
+export function makeFirstRoot(found: Found, cache: string): Kernel {
+  const members = ["bin", "modules", "proc", "sys", "dev", "root"].map(directory);
+  for (const [folder, names] of Object.entries(wanted)) {
+    members.push(directory(`modules/${folder}`));
+    for (const [index, path] of inOrder(found.modules, names).entries()) {
+      const name = `modules/${folder}/${String(index).padStart(2, "0")}-${basename(path)}`;
+      members.push({ name, mode: 0o100644, content: readFileSync(path) });
+    }
+  }
+  const busybox = ["/bin/busybox", "/usr/bin/busybox"].find((path) => existsSync(path)) ?? "/bin/busybox";
+  members.push({ name: "bin/busybox", mode: 0o100755, content: readFileSync(busybox) });
+  const init = readFileSync(new URL("./guest/first-init.sh", import.meta.url));
+  members.push({ name: "init", mode: 0o100755, content: init });
+  const firstRoot = join(cache, "first-root.cpio");
+  writeFileSync(firstRoot, cpioOf(members));
+  return { image: found.image, firstRoot };
+}
+
+/** Module files, each after those it depends on; the kernel names its modules with `_`, their files have either. */
+function inOrder(folder: string, wantedNames: readonly string[]): string[] {
+  const paths = new Map(globSync(join(folder, "**/*.ko")).map((path) => [moduleName(basename(path, ".ko")), path]));
+  const order = new Set<string>();
+  const add = (name: string): void => {
+    const path = paths.get(moduleName(name));
+    // Built into the kernel.
+    if (path === undefined || order.has(path)) return;
+    for (const dependency of dependencies(path)) add(dependency);
+    order.add(path);
+  };
+  for (const name of wantedNames) add(name);
+  return [...order];
+}
+
+const moduleName = (text: string): string => text.replaceAll("-", "_");
+
+/** What `modinfo -F depends` prints, and what a module wants loaded before it without needing it. */
+function dependencies(path: string): string[] {
+  const text = readFileSync(path).toString("latin1");
+  const soft = [...text.matchAll(/\0softdep=pre: ([^\0]+)/g)].flatMap((match) => (match[1] ?? "").split(" "));
+  const hard = /\0depends=([^\0]*)\0/.exec(text)?.[1] ?? "";
+  return [...soft, ...hard.split(",")].filter((name) => name !== "");
+}
