@@ -30,6 +30,7 @@ import { type PrunedImages, pruneImages } from "./image/prune.ts";
 import { imageSchema } from "./image/schema.ts";
 import { layersSize, sharedSizes } from "./image/sizes.ts";
 import type { Image, ImageStore } from "./image/store.ts";
+import { noteUse, readRoles } from "./layer/driver-roles.ts";
 import { openLayerStore } from "./layer/open.ts";
 import { layerSchema } from "./layer/schema.ts";
 import type { LayerStore } from "./layer/store.ts";
@@ -189,10 +190,12 @@ async function openLayers(
     await openStorageDriver({
       root: dataRoot,
       ...(options.storageDriver === undefined ? {} : { configured: options.storageDriver }),
+      recorded: readRoles(database).current,
       options: options.storageOptions ?? {},
       context: { pool },
     }),
   );
+  await noteUse(database, driver.name);
   return stack.use(await openLayerStore({ root: dataRoot, execRoot, driver, database, pool }));
 }
 

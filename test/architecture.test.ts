@@ -56,12 +56,26 @@ const rule: Readonly<Record<string, { readonly values: readonly string[]; readon
       "container",
     ],
   },
+  migrate: {
+    values: [
+      "base",
+      "host",
+      "metadata",
+      "archive",
+      "storage-driver",
+      "layer",
+      "volume",
+      "network",
+      "image",
+      "container",
+    ],
+  },
   serve: {
     values: ["base", "host"],
     types: ["container", "image", "layer", "volume", "network", "transfer", "build", "runtime"],
   },
   client: { values: ["base"] },
-  cli: { values: ["base", "host", "client", "serve", "check", "adopt"], types: [] },
+  cli: { values: ["base", "host", "client", "serve", "check", "adopt", "migrate"], types: [] },
 };
 
 type Import = { readonly from: string; readonly to: string; readonly typeOnly: boolean };

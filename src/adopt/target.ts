@@ -12,6 +12,7 @@ import type { Pool } from "../host/pool.ts";
 import { openImageStore } from "../image/open.ts";
 import { imageSchema } from "../image/schema.ts";
 import type { ImageStore } from "../image/store.ts";
+import { readRoles } from "../layer/driver-roles.ts";
 import { openLayerStore } from "../layer/open.ts";
 import { layerSchema } from "../layer/schema.ts";
 import type { LayerStore } from "../layer/store.ts";
@@ -55,7 +56,9 @@ export async function openTarget(options: TargetOptions, stack: AsyncDisposableS
   await makeRoot(execRoot, 0o711);
   stack.use(lockFile(join(dataRoot, "strata.pid")));
   const database = stack.use(await openDatabase(join(dataRoot, "meta.db"), schemas));
-  const driver = stack.use(await openStorageDriver({ ...selection(options), context: { pool } }));
+  const driver = stack.use(
+    await openStorageDriver({ ...selection(options), recorded: readRoles(database).current, context: { pool } }),
+  );
   const layers = stack.use(await openLayerStore({ root: dataRoot, execRoot, driver, database, pool }));
   const events = new EventBus();
   const drivers = await openVolumeDrivers({ root: dataRoot, pool });

@@ -1,7 +1,11 @@
 /** The flags of `strata daemon`: dockerd's, where they mean the same. */
 import type { Command } from "commander";
 
-const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+/** For options that may be given again. */
+export const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [
+  ...(before ?? []),
+  value,
+];
 
 /** Adds the flags; none has a default here, so that what was given can be told from what was not. */
 export function daemonOptions(command: Command): Command {

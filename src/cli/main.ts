@@ -2,7 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { errorMessage } from "../base/errors.ts";
 import { engineVersion } from "../base/version.ts";
-import { daemonOptions } from "./daemon-options.ts";
+import { collect, daemonOptions } from "./daemon-options.ts";
 import { clientCommands } from "./system-commands.ts";
 
 const program = new Command("strata")
@@ -50,6 +50,22 @@ program
   .action(async (from: string, flags: Record<string, unknown>) => {
     const { runAdopt } = await import("./adopt-command.ts");
     await runAdopt(from, flags);
+  });
+program
+  .command("migrate")
+  .description("move images and containers to another storage driver; no daemon may run on the data root")
+  .requiredOption("--to <driver>", "the storage driver to move to")
+  .option("--from <driver>", "the one to move from (default: the one in use)")
+  .option("--data-root <path>", "the data root (default /var/lib/strata)")
+  .option("--storage-opt <key=value>", "option of the driver to move to; repeatable", collect)
+  .option("--from-storage-opt <key=value>", "option of the driver to move from; repeatable", collect)
+  .option("--remove-old", "remove the old data once everything has been moved, also after an earlier migration")
+  .option("--replace", "remove layers that the driver to move to has of the same containers")
+  .option("--ignore-storage-opt", "move containers whose storage options the new driver cannot keep")
+  .option("--json", "print one JSON document")
+  .action(async (flags: { readonly to: string }) => {
+    const { runMigrate } = await import("./migrate-command.ts");
+    await runMigrate(flags);
   });
 clientCommands(program);
 

@@ -10,6 +10,7 @@ import type { Change } from "../base/change.ts";
 import type { LayerRef } from "../storage-driver/driver.ts";
 import { type Parts, refOf } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
+import type { WritableView } from "./store.ts";
 import { streamTask } from "./stream-task.ts";
 
 /** A writable and, where it is mounted, its path. */
@@ -105,6 +106,23 @@ async function mountTrees(parts: Parts, { row, path }: Subject): Promise<Trees> 
 
 async function mountWritable(parts: Parts, row: WritableRow): Promise<Directory> {
   return parts.mounts.mount(await parts.driver.mounts(writableRef(parts, row), "writable"));
+}
+
+/** A writable's tree beside what it began as, with what its driver knows of where they differ. */
+export async function viewTrees(parts: Parts, subject: Subject): Promise<WritableView> {
+  await using stack = new AsyncDisposableStack();
+  const trees = stack.use(await mountTrees(parts, subject));
+  const upper = stack.use(await changesOf(parts, subject));
+  const ref = writableRef(parts, subject.row);
+  const candidates = upper === undefined ? await parts.driver.candidates?.(ref) : undefined;
+  const kept = stack.move();
+  return {
+    source: trees.tree,
+    base: trees.base,
+    upper: upper?.path,
+    candidates,
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }
 
 /** Asked after the mounts, whose making may mend the tree. */

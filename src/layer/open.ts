@@ -22,7 +22,15 @@ import { type Parts, refOf } from "./parts.ts";
 import { reconcile } from "./reconcile.ts";
 import { type LayerRow, Records } from "./records.ts";
 import { Registrations } from "./register.ts";
-import type { LayerInfo, LayerStore, MountedTree, PendingLayer, RegisterOptions, WritableOptions } from "./store.ts";
+import type {
+  LayerInfo,
+  LayerStore,
+  MountedTree,
+  PendingLayer,
+  RegisterOptions,
+  WritableOptions,
+  WritableView,
+} from "./store.ts";
 import { Sweeper } from "./sweeper.ts";
 import { layerTar } from "./tar.ts";
 import { TemporaryMounts } from "./temporary-mounts.ts";
@@ -174,6 +182,10 @@ class OpenLayerStore implements LayerStore {
 
   changesTar(id: string, signal?: AbortSignal): AsyncIterable<Uint8Array> {
     return this.#writables.changesTar(id, signal);
+  }
+
+  viewWritable(id: string): Promise<WritableView> {
+    return this.#writables.view(id);
   }
 
   changesDirectory(id: string): ChangesDirectory | undefined {

@@ -119,6 +119,11 @@ export class Records {
       .map(writableRow);
   }
 
+  /** Data of containers' layers of every driver. */
+  everyWritableData(): ReadonlySet<string> {
+    return new Set(this.#database.all("SELECT data FROM layer_writables").map((row) => text(row.data)));
+  }
+
   remnants(): readonly Remnant[] {
     const rows = this.#database.all(
       `SELECT data AS id, 'layer_writables' AS part FROM layer_writables WHERE driver = ?1 AND state <> 'ready'

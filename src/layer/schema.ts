@@ -5,7 +5,7 @@
  *
  * `layer_layers`: kind `image` (known by chain_id once ready) and `init` (what the engine puts over an image; its
  * parent is the image's top layer). `layer_owners`: who holds a chain. `layer_writables`: containers' layers; `size` is
- * what the last unmount measured, NULL when nobody knows.
+ * what the last unmount measured, NULL when nobody knows. `layer_driver`: what `strata migrate` did (driver-roles.ts).
  */
 import type { Schema } from "../metadata/database.ts";
 
@@ -42,5 +42,12 @@ export const layerSchema: Schema = {
     ) STRICT;
     CREATE UNIQUE INDEX layer_writable_id ON layer_writables (id) WHERE state <> 'removing';
     CREATE INDEX layer_writable_init ON layer_writables (init);`,
+    `DROP INDEX layer_writable_id;
+    CREATE UNIQUE INDEX layer_writable_id ON layer_writables (driver, id) WHERE state <> 'removing';
+    CREATE TABLE layer_driver (
+      name TEXT PRIMARY KEY,
+      role TEXT NOT NULL CHECK (role IN ('current', 'arriving', 'kept')),
+      source TEXT
+    ) STRICT;`,
   ],
 };

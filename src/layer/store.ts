@@ -80,6 +80,8 @@ export interface LayerStore extends AsyncDisposable {
   changes(id: string): Promise<readonly Change[]>;
   /** The changes as a layer tar (OCI whiteouts), for commit. */
   changesTar(id: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /** For copying a container's tree elsewhere (archive/match-tree.ts); it must not change meanwhile. */
+  viewWritable(id: string): Promise<WritableView>;
   /** Where the driver can say it without comparing: the directory of changes. */
   changesDirectory(id: string): ChangesDirectory | undefined;
   /** `GraphDriver.Data` of a writable layer, or of an image's top layer. */
@@ -89,6 +91,17 @@ export interface LayerStore extends AsyncDisposable {
   driverStatus(): Promise<readonly (readonly [string, string])[]>;
 }
 
+/** Trees that are mounted until they are disposed. */
+export type WritableView = AsyncDisposable & {
+  readonly source: string;
+  /** What it began as. */
+  readonly base: string;
+  /** Holds all that differs, where the driver keeps that apart. */
+  readonly upper: string | undefined;
+  /** Paths that may differ, where the driver can tell. */
+  readonly candidates: readonly string[] | undefined;
+};
+
 export type WritableOptions = {
   /** `--storage-opt` of the container. */
   readonly storageOptions: Readonly<Record<string, string>>;
@@ -96,6 +109,8 @@ export type WritableOptions = {
   readonly statements: readonly Statement[];
   /** What it begins with: a layer tar over image and init layer. It is there, synced, before the layer is ready. */
   readonly changes?: AsyncIterable<Uint8Array>;
+  /** Changes the mounted tree before anybody knows of it. */
+  readonly fill?: (tree: string) => Promise<void>;
   /** False for what start-up would remove anyway: a power cut may take it (see TransactOptions). */
   readonly durable?: boolean;
 };

@@ -14,15 +14,15 @@ import { EngineError, systemCode } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
 import { isMountPoint, mountAllAsync, mountTable, unmountAllAsync } from "../host/mount.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
-import type { ChangesDirectory } from "../storage-driver/driver.ts";
-import { changesSize, changesTar, listChanges, type Subject, writableRef } from "./compare.ts";
+import type { ChangesDirectory, LayerRef } from "../storage-driver/driver.ts";
+import { changesSize, changesTar, listChanges, type Subject, viewTrees, writableRef } from "./compare.ts";
 import { fillWritable } from "./fill-writable.ts";
 import { InitLayers } from "./init-layer.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import { type Parts, randomId } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
 import { SizeRecord } from "./size-record.ts";
-import type { WritableOptions } from "./store.ts";
+import type { WritableOptions, WritableView } from "./store.ts";
 import type { Sweeper } from "./sweeper.ts";
 
 /** How long after the last unmount the layer is measured: what is removed at once need not be. */
@@ -55,11 +55,13 @@ export class Writables {
     const ids = new Set(rows.map(({ id }) => id));
     for (const name of await readdir(mountFolder)) if (!ids.has(name)) await this.#unmountPath(join(mountFolder, name));
     await this.#unmountParts(rows);
-    await this.#sizes.open(new Set(rows.map(({ data }) => data)));
+    // Marks of other drivers' writables stand there as well.
+    await this.#sizes.open(records.everyWritableData());
   }
 
   async create(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void> {
-    const { storageOptions, statements, changes, durable = true } = options;
+    const { storageOptions, statements, changes, fill, durable = true } = options;
+    const isEmpty = changes === undefined && fill === undefined;
     const { records, driver } = this.#parts;
     const init = await this.#inits.get(this.#layerId(top));
     const data = randomId();
@@ -67,15 +69,30 @@ export class Writables {
       const layer = { id: data, parents: records.ancestry(init) };
       await driver.createWritable(layer, storageOptions);
       if (changes !== undefined) await fillWritable(this.#parts, layer, changes);
+      if (fill !== undefined) await this.#fill(layer, fill);
       // A copy that a power cut took could not be told from a whole one; an empty diff is made again by `mounts`.
-      if (driver.traits.keeps === "whole" || changes !== undefined) await syncFilesystem(driver.home);
-      const row = { id, data, init, size: changes === undefined ? 0 : undefined };
+      if (driver.traits.keeps === "whole" || !isEmpty) await syncFilesystem(driver.home);
+      const row = { id, data, init, size: isEmpty ? 0 : undefined };
       await records.transact([records.insertWritable(row), ...statements], { durable });
     } catch (error) {
       await this.#sweeper.carryOut(data, () => driver.remove(data));
       this.#sweeper.start();
       throw error;
     }
+  }
+
+  async #fill(layer: LayerRef, fill: (tree: string) => Promise<void>): Promise<void> {
+    await using tree = await this.#parts.mounts.mount(await this.#parts.driver.mounts(layer, "writable"));
+    await fill(tree.path);
+  }
+
+  /** The tree, and where it may differ from what it began as; it must not change while it is looked at. */
+  async view(id: string): Promise<WritableView> {
+    await using stack = new AsyncDisposableStack();
+    const { subject } = stack.use(await this.#pin(id));
+    const view = stack.use(await viewTrees(this.#parts, subject));
+    const kept = stack.move();
+    return { ...view, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   }
 
   mount(id: string, holder: string): Promise<string> {

@@ -1,6 +1,6 @@
 /**
  * Which storage driver a data root uses: the one that was configured (by its name, or by the path of its module), else
- * the one whose data stand there already, else the first of the list that works (moby graphdriver.New). Each driver's
+ * the one that it was moved to (`strata migrate`), else the one whose data stand there already, else the first of the list that works (moby graphdriver.New). Each driver's
  * home is `<root>/<its name>`. A module, and a driver of the list `namedOnly`, is taken only when a person names it.
  */
 import { type Dirent, existsSync } from "node:fs";
@@ -17,6 +17,8 @@ export type SelectOptions = {
   readonly root: string;
   /** The driver that a person asked for: a name, or the path of a driver module. */
   readonly configured?: string;
+  /** The driver that the data root was moved to; counts where nobody asked for one. */
+  readonly recorded?: string | undefined;
   /** The daemon's `--storage-opt` entries. */
   readonly options: Readonly<Record<string, string>>;
   readonly context: DriverContext;
@@ -36,8 +38,9 @@ const isFromModule = (factory: DriverFactory): factory is ModuleFactory => "modu
 
 /** The choice alone. Makes nothing. */
 export async function selectStorageDriver(options: SelectOptions): Promise<DriverFactory> {
-  const { root, configured, drivers = storageDrivers } = options;
+  const { root, configured, recorded, drivers = storageDrivers } = options;
   if (configured !== undefined && configured !== "") return requested(configured, options);
+  if (recorded !== undefined) return requested(recorded, options, "the data were moved to it");
   const prior = await priorDrivers(root, drivers);
   const [only, ...others] = prior;
   if (others.length > 0)
@@ -55,16 +58,16 @@ export async function selectStorageDriver(options: SelectOptions): Promise<Drive
   );
 }
 
-async function requested(name: string, options: SelectOptions): Promise<DriverFactory> {
+async function requested(name: string, options: SelectOptions, why = "it was chosen"): Promise<DriverFactory> {
   const { drivers = storageDrivers, root } = options;
   if (isModulePath(name)) {
     const taken = [...drivers, ...storageDrivers, ...namedOnly].map((driver) => driver.name);
     return working(await loadDriverModule(name, taken), options, "it was chosen");
   }
   const factory = [...drivers, ...namedOnly].find((driver) => driver.name === name);
-  if (factory !== undefined) return working(factory, options, "it was chosen");
-  const recorded = (await recordedModules(root)).find((record) => record.name === name);
-  if (recorded !== undefined) throw new EngineError("invalid_argument", neededModule(recorded));
+  if (factory !== undefined) return working(factory, options, why);
+  const module = (await recordedModules(root)).find((record) => record.name === name);
+  if (module !== undefined) throw new EngineError("invalid_argument", neededModule(module));
   const known = [...drivers, ...namedOnly].map((driver) => driver.name).join(", ");
   throw new EngineError("invalid_argument", `unknown storage driver ${JSON.stringify(name)}; known are: ${known}`);
 }
