@@ -24,7 +24,13 @@ export class ContextRoot {
   /** Unpacks `tar` (plain or compressed); everything in it becomes root's. */
   async open(tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<BuildContext> {
     this.#swept ??= this.#sweep();
-    await this.#swept;
+    try {
+      await this.#swept;
+    } catch (error) {
+      // A disk that was full is tried again.
+      this.#swept = undefined;
+      throw error;
+    }
     const path = join(this.#path, `${prefix}${process.pid}-${randomBytes(8).toString("hex")}`);
     await mkdir(path, { mode: 0o700 });
     await using undo = new AsyncDisposableStack();

@@ -22,7 +22,13 @@ export class SpoolRoot {
 
   async open(): Promise<Spool> {
     this.#swept ??= this.#sweep();
-    await this.#swept;
+    try {
+      await this.#swept;
+    } catch (error) {
+      // A disk that was full is tried again.
+      this.#swept = undefined;
+      throw error;
+    }
     const path = join(this.#path, `${prefix}${process.pid}-${randomBytes(8).toString("hex")}`);
     await mkdir(path, { mode: 0o700 });
     return new Spool(path);

@@ -81,7 +81,7 @@ async function withMounted(world: FaultStore): Promise<void> {
 const removeContainer = (world: FaultStore): Promise<void> => world.store.removeWritable("c", []);
 
 const givingBack = "close|umount2|rmdir .*";
-const sweeping = "ioctl|statx|openat2|lseek|getdents64|unlinkat|renameat2|spawn .*";
+const sweeping = "close|ioctl|statx|openat2|lseek|getdents64|unlinkat|renameat2|spawn .*";
 const database = "sqlite (PRAGMA|BEGIN|SAVEPOINT|RELEASE|COMMIT|run DELETE|get SELECT id, data).*";
 const removing = `(rename|rm|unlink|stat) .*|${sweeping}|${database}`;
 const only = (...calls: readonly string[]): RegExp => new RegExp(`^(${calls.join("|")})$`);
