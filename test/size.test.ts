@@ -138,13 +138,15 @@ describe("size limits on overlay2", { skip }, () => {
   });
 
   test("what is no size is refused in Docker's words, and nothing is made", async () => {
+    // The first container of an image makes its init layer.
+    await daemon.ok(["rm", await daemon.ok(["create", "bb", "true"])]);
     const layers = readdirSync(join(daemon.dataRoot, "overlay2")).length;
     for (const [option, words] of [
       ["size=", /invalid size: ''/],
       ["size=many", /invalid size: 'many'/],
       ["size=-5m", /invalid size: '-5m'/],
       ["size=0", /overlay2: invalid storage size: 0B/],
-      ["size=1000", /overlay2: storage size cannot be less than 1\.049MB/],
+      ["size=1000", /overlay2: storage size cannot be less than 4\.194MB/],
       ["size=100000t", /more than the filesystem of the data root can hold/],
       ["speed=9", /Unknown option speed/],
     ] as const) {
@@ -170,4 +172,27 @@ describe("size limits on overlay2", { skip }, () => {
     await assert.rejects(start("--storage-opt", "overlay2.size=much"), /invalid size: 'much'/);
     daemon = await start();
   });
+});
+
+test("vfs: the limit counts the whole tree, and its changes are told as ever", { skip }, async () => {
+  using scratch = scratchFolder();
+  const daemon = await startStrata({ root: join(scratch.path, "strata"), driver: "vfs" });
+  try {
+    await daemon.ok(["import", await busyboxTar(join(scratch.path, "bb.tar")), "bb"]);
+    await daemon.ok(["run", "-d", "--name", "cc", "--storage-opt", "size=24m", "bb", "sleep", "1000"]);
+    const df = "df -m / | tail -1 | tr -s ' ' | cut -d ' ' -f 2";
+    assert.equal(await daemon.ok(["exec", "cc", "sh", "-c", df]), "24");
+    const over = await daemon.docker(["exec", "cc", "sh", "-c", fill(40)]);
+    assert.match(over.stderr, /No space left on device|Disk quota exceeded/);
+    await daemon.ok(["exec", "cc", "sh", "-c", "rm /fill && echo kept >/file"]);
+    await daemon.ok(["restart", "-t", "0", "cc"]);
+    assert.equal(await daemon.ok(["diff", "cc"]), "A /file");
+    await daemon.ok(["commit", "cc", "committed"]);
+    assert.equal(await daemon.ok(["run", "--rm", "committed", "cat", "/file"]), "kept");
+    await daemon.ok(["rm", "-f", "cc"]);
+    await assertNoLoops(scratch.path);
+  } finally {
+    await daemon.stop();
+    await unmountBelow(scratch.path);
+  }
 });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { type Bench, type ConformanceCase, fillBase, one, text } from "./conformance-bench.ts";
 import { sizeOption } from "./size-limit.ts";
+import { pictureOf } from "./tree-picture.ts";
 
 const mebibyte = 1 << 20;
 const limit = 32;
@@ -19,6 +20,7 @@ export const sizeCases: readonly ConformanceCase[] = [
       await layer(one, fillBase);
       if (!keepsSize(bench)) return refuses(bench);
       await driver.createWritable(limited, { size: `${limit}m` });
+      assert.deepEqual(await view(limited, "writable", pictureOf), await view(one, "layer", pictureOf));
       await view(limited, "writable", (tree) => {
         assert.equal(write(join(tree, "half"), limit / 2), undefined);
         assert.match(write(join(tree, "more"), 2 * limit) ?? "nothing failed", /^(EDQUOT|ENOSPC)$/);

@@ -5,7 +5,7 @@
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCode } from "../base/errors.ts";
+import { EngineError, systemCode } from "../base/errors.ts";
 import { fileMount } from "../host/mount.ts";
 import { filesystemFailure } from "../host/mount-image.ts";
 import { inUserNamespace } from "../host/user-namespace.ts";
@@ -13,15 +13,40 @@ import { filesystemName } from "./filesystem.ts";
 import { inTrialFolder } from "./overlay-trial.ts";
 import { tryProjectLimit } from "./project-limit.ts";
 import { programPath, smallestImage } from "./size-image.ts";
+import { checkedSize, containerSize, type SizeRules } from "./size-limit.ts";
 
 export type Limiter =
   | { readonly kind: "project" | "image" }
   /** `reason` says in one sentence why neither can work. */
   | { readonly kind: "none"; readonly reason: string };
 
-/** A container may not ask for less, in bytes. */
-export const smallestSize = (limiter: Limiter): number | undefined =>
-  limiter.kind === "image" ? smallestImage : undefined;
+/** What the daemon's options ask for, where it can be kept; throws unsupported or invalid_argument where it cannot. */
+export function limitRules(asked: SizeRules, limiter: Limiter): SizeRules {
+  const rules: SizeRules = { ...asked, minimum: limiter.kind === "image" ? smallestImage : undefined };
+  const { driver, standard } = rules;
+  if (standard === undefined) return rules;
+  if (limiter.kind === "none")
+    throw new EngineError("unsupported", `Storage option ${driver}.size not supported: ${limiter.reason}`);
+  return { ...rules, standard: checkedSize(`${standard}`, rules) };
+}
+
+export type Refusal = {
+  readonly limiter: Limiter;
+  /** What the driver says where it cannot keep a limit; the reason follows. */
+  readonly words: string;
+};
+
+/** The limit that a container's `options` ask for, where it can be kept. */
+export function writableSize(
+  options: Readonly<Record<string, string>>,
+  rules: SizeRules,
+  { limiter, words }: Refusal,
+): number | undefined {
+  const size = containerSize(options, rules);
+  if (size !== undefined && limiter.kind === "none")
+    throw new EngineError("invalid_argument", `${words} (${limiter.reason})`);
+  return size;
+}
 
 /** What limits at `home`, which exists. */
 export async function findLimiter(home: string): Promise<Limiter> {

@@ -14,6 +14,9 @@ import { limitProject, projectOf, projectUsage, setProject } from "../host/proje
 const firstProject = 0x100000;
 const lastProject = 0x7fffffff;
 const attempts = 100;
+const mebibyte = 1 << 20;
+/** xfs makes no file at all where little more than a file's own records is free. */
+const trialLimit = 2 * mebibyte;
 
 /** Limits to `bytes` what will be made in `folders`, which are empty and of one filesystem. On failure nothing stays but the folders. */
 export function limitFolders(folders: readonly [string, ...string[]], bytes: number): void {
@@ -34,7 +37,8 @@ export function releaseFolder(folder: string): void {
     const project = projectOf(folder);
     if (project >= firstProject) limitProject(folder, project, 0);
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
+    // A file is a writable with a filesystem of its own.
+    if (systemCode(error) !== "ENOENT" && systemCode(error) !== "ENOTDIR") throw error;
   }
 }
 
@@ -52,7 +56,7 @@ export async function tryProjectLimit(scratch: string): Promise<string | undefin
   const folder = join(scratch, "project");
   await mkdir(folder);
   try {
-    limitFolders([folder], 64 * 1024);
+    limitFolders([folder], trialLimit);
   } catch (error) {
     return `project quotas do not work at ${scratch}: ${errorMessage(error)}`;
   }
@@ -66,7 +70,7 @@ export async function tryProjectLimit(scratch: string): Promise<string | undefin
 function writePast(path: string): boolean {
   const file = openSync(path, "w");
   try {
-    writeSync(file, Buffer.alloc(1 << 20, "x"));
+    for (let written = 0; written <= trialLimit; written += mebibyte) writeSync(file, Buffer.alloc(mebibyte, "x"));
     fsyncSync(file);
     return false;
   } catch (error) {

@@ -30,6 +30,24 @@ export function copyTreeTask(
   }
 }
 
+/** As `copyTreeTask`, into the empty directory `target`, whose last name may be a link to it (`/proc/self/fd/N`). */
+export function fillTreeTask(
+  argument: { readonly source: string; readonly target: string },
+  { signal }: Pick<TaskContext, "signal">,
+): void {
+  const from = openat2(AT_FDCWD, argument.source, openDirectory);
+  try {
+    const to = openat2(AT_FDCWD, argument.target, { flags: O.RDONLY | O.DIRECTORY });
+    try {
+      copyTree(from, to, { signal, unsupportedXattrs: "fail" });
+    } finally {
+      closeFd(to);
+    }
+  } finally {
+    closeFd(from);
+  }
+}
+
 /** Deletes everything in the directory `folder`, which stays; returns how many entries it had. Two at once is fine. */
 export function emptyFolderTask(
   argument: { readonly folder: string },

@@ -15,3 +15,8 @@ export async function sweepTrash(pool: Pool, trash: string, signal?: AbortSignal
 export async function copyTree(pool: Pool, source: string, target: string): Promise<void> {
   await pool.run<{ source: string; target: string }, void>(tasks, "copyTreeTask", { source, target });
 }
+
+/** Copies what is in `source` into the empty directory `target` (see tree-task.ts). */
+export async function fillTree(pool: Pool, source: string, target: string): Promise<void> {
+  await pool.run<{ source: string; target: string }, void>(tasks, "fillTreeTask", { source, target });
+}

@@ -24,14 +24,14 @@ import type {
   Traits,
 } from "../driver.ts";
 import { filesystemName } from "../filesystem.ts";
-import { findLimiter, type Limiter } from "../limiter.ts";
+import { findLimiter, type Limiter, limitRules, writableSize } from "../limiter.ts";
 import { releaseFolder } from "../project-limit.ts";
 import type { OwnMarks } from "../root-attributes.ts";
 import { imageStep } from "../size-image.ts";
 import { type SizeRules, sizeOption } from "../size-limit.ts";
 import { sweepTrash } from "../walk.ts";
 import { createLimited } from "./limited.ts";
-import { limitRules, mountOptions, parseDaemonOptions, writableSize } from "./options.ts";
+import { mountOptions, parseDaemonOptions, sizeRefusal } from "./options.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
 
 export const overlay2: DriverFactory = {
@@ -107,7 +107,7 @@ class Overlay2 implements StorageDriver {
 
   async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
     const { sizes, limiter } = this.#parts;
-    const size = writableSize(options, sizes, limiter);
+    const size = writableSize(options, sizes, { limiter, words: sizeRefusal });
     if (size === undefined) await this.#folders.createWritable(layer);
     else await createLimited(this.#folders, layer, { size, limiter, isMark });
   }

@@ -7,10 +7,10 @@ import { access } from "node:fs/promises";
 import { EngineError } from "../../base/errors.ts";
 import { overlayAppends } from "../../host/mount-overlay.ts";
 import { inUserNamespace } from "../../host/user-namespace.ts";
-import { type Limiter, smallestSize } from "../limiter.ts";
-import { checkedSize, containerSize, type SizeRules } from "../size-limit.ts";
+import { checkedSize, type SizeRules } from "../size-limit.ts";
 
-const sizeRefusal = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
+/** What Docker says where a container's limit cannot be kept. */
+export const sizeRefusal = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
 
 /** Options that are forced off where the kernel has them (/sys/module/overlay/parameters). */
 const forced = [
@@ -40,28 +40,6 @@ export function parseDaemonOptions(options: Readonly<Record<string, string>>): S
     else throw new EngineError("invalid_argument", `overlay2: unknown option ${key}`);
   }
   return rules;
-}
-
-/** What can be limited at a home, by what is there: throws where the daemon's options ask for more. */
-export function limitRules(rules: SizeRules, limiter: Limiter): SizeRules {
-  const { standard } = rules;
-  if (standard === undefined) return { ...rules, minimum: smallestSize(limiter) };
-  if (limiter.kind === "none")
-    throw new EngineError("unsupported", `Storage option overlay2.size not supported: ${limiter.reason}`);
-  const minimum = smallestSize(limiter);
-  return { ...rules, minimum, standard: checkedSize(`${standard}`, { ...rules, minimum }) };
-}
-
-/** The limit of one container that `options` ask for. */
-export function writableSize(
-  options: Readonly<Record<string, string>>,
-  rules: SizeRules,
-  limiter: Limiter,
-): number | undefined {
-  const size = containerSize(options, rules);
-  if (size !== undefined && limiter.kind === "none")
-    throw new EngineError("invalid_argument", `${sizeRefusal} (${limiter.reason})`);
-  return size;
 }
 
 function checkBoolean(key: string, value: string): void {

@@ -9,8 +9,9 @@ import { mountAll, mountTable, unmountAll } from "../../host/mount.ts";
 import { AT_FDCWD, getXattr, setXattr } from "../../host/sys.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import type { StorageDriver } from "../driver.ts";
+import { limitRules, writableSize } from "../limiter.ts";
 import { overlay2 } from "./driver.ts";
-import { limitRules, writableSize } from "./options.ts";
+import { sizeRefusal } from "./options.ts";
 
 type Bench = { readonly driver: StorageDriver; readonly home: string; readonly target: string };
 
@@ -147,9 +148,10 @@ test("override_kernel_check is taken, what is no size and the unknown are refuse
 
 test("where nothing can limit a size, it is refused in Docker's words", () => {
   const limiter = { kind: "none", reason: "no quotas, no loop devices" } as const;
+  const refusal = { limiter, words: sizeRefusal };
   const rules = { driver: "overlay2" };
-  assert.equal(writableSize({}, rules, limiter), undefined);
-  assert.throws(() => writableSize({ size: "1g" }, rules, limiter), {
+  assert.equal(writableSize({}, rules, refusal), undefined);
+  assert.throws(() => writableSize({ size: "1g" }, rules, refusal), {
     code: "invalid_argument",
     message: /^--storage-opt is supported only for overlay over xfs with 'pquota' mount option \(no quotas, no/,
   });

@@ -3,17 +3,22 @@
  * the measure of all others: what a layer means is what this driver shows. Works on any filesystem; where files can
  * share blocks (xfs, btrfs), a copy costs as much as it has files, elsewhere as much as it has bytes.
  *
- *   <home>/dir/<id>        layers and writables
+ *   <home>/dir/<id>        layers and writables; a file for a writable with a size limit: a filesystem that holds its tree
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed
  */
-import { chmod, mkdir, mkdtemp, open, rm } from "node:fs/promises";
+import { chmod, lstat, mkdir, mkdtemp, open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { EngineError, systemCode } from "../../base/errors.ts";
+import { systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
 import { cloneFile } from "../../host/copy.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { Folders } from "../folders.ts";
+import { findLimiter, type Limiter, limitRules, writableSize } from "../limiter.ts";
+import { releaseFolder } from "../project-limit.ts";
+import { imageStep } from "../size-image.ts";
+import { type SizeRules, sizeOption } from "../size-limit.ts";
 import { copyTree, sweepTrash } from "../walk.ts";
+import { makeLimitedTree, parseOptions, sizeRefusal } from "./limited.ts";
 
 export const vfs: DriverFactory = {
   name: "vfs",
@@ -21,24 +26,37 @@ export const vfs: DriverFactory = {
     return undefined;
   },
   async open(home, options, context) {
-    for (const key of Object.keys(options))
-      throw new EngineError("invalid_argument", `vfs: unknown option ${key} (it has none)`);
+    const asked = parseOptions(options);
     const folders = new Folders(home, "dir");
     await folders.create();
-    return new Vfs(folders, await canReflink(folders.trash), context);
+    const limiter = await findLimiter(home);
+    const sizes = limitRules(asked, limiter);
+    return new Vfs({ folders, sizes, limiter, sharesBlocks: await canReflink(folders.trash), context });
   },
+};
+
+type Parts = {
+  readonly folders: Folders;
+  readonly sizes: SizeRules;
+  readonly limiter: Limiter;
+  readonly sharesBlocks: boolean;
+  readonly context: DriverContext;
 };
 
 class Vfs implements StorageDriver {
   readonly name = "vfs";
   readonly home: string;
   readonly traits: Traits;
+  readonly #parts: Parts;
   readonly #folders: Folders;
   readonly #context: DriverContext;
 
-  constructor(folders: Folders, sharesBlocks: boolean, context: DriverContext) {
+  constructor(parts: Parts) {
+    const { folders, sharesBlocks, limiter, context } = parts;
     this.home = folders.home;
-    this.traits = { keeps: "whole", maxParents: 125, sharesBlocks, containerOptions: [] };
+    const containerOptions = limiter.kind === "none" ? [] : [sizeOption];
+    this.traits = { keeps: "whole", maxParents: 125, sharesBlocks, containerOptions };
+    this.#parts = parts;
     this.#folders = folders;
     this.#context = context;
   }
@@ -53,14 +71,17 @@ class Vfs implements StorageDriver {
   }
 
   async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
-    for (const key of Object.keys(options))
-      throw new EngineError("invalid_argument", `--storage-opt ${key} is not supported by the vfs storage driver`);
-    await this.#make(layer);
+    const { sizes, limiter } = this.#parts;
+    const size = writableSize(options, sizes, { limiter, words: sizeRefusal });
+    if (size === undefined) await this.#make(layer);
+    else await this.#makeLimited(layer, size);
     await this.#folders.commit(layer.id);
   }
 
   async mounts({ id }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
-    return [{ kind: "bind", source: this.#folders.kept(id), readonly: kind === "layer" }];
+    const source = this.#folders.kept(id);
+    if (kind === "writable" && (await lstat(source)).isFile()) return [imageStep(source)];
+    return [{ kind: "bind", source, readonly: kind === "layer" }];
   }
 
   changes(): undefined {
@@ -68,6 +89,7 @@ class Vfs implements StorageDriver {
   }
 
   async remove(id: string): Promise<void> {
+    if (this.#parts.limiter.kind === "project") releaseFolder(this.#folders.kept(id));
     await this.#folders.discard(id);
   }
 
@@ -106,6 +128,19 @@ class Vfs implements StorageDriver {
       throw error;
     }
     return path;
+  }
+
+  /** As `#make`, with room for `size` bytes, the parent's among them. */
+  async #makeLimited({ id, parents }: LayerRef, size: number): Promise<void> {
+    const path = this.#folders.staged(id);
+    const [parent] = parents;
+    const source = parent === undefined ? undefined : this.#folders.kept(parent);
+    try {
+      await makeLimitedTree({ path, source, size, limiter: this.#parts.limiter, pool: this.#context.pool });
+    } catch (error) {
+      if (systemCode(error) !== "EEXIST") await this.#folders.discard(id);
+      throw error;
+    }
   }
 }
 

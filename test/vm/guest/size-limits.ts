@@ -1,0 +1,80 @@
+/**
+ * Run in the guest, whose kernel has project quotas: `node size-limits.js <ext4|xfs> <device>`. The device is formatted
+ * and mounted with them; then overlay2's limits must be kept by them: the cases of the conformance suite, what `df`
+ * shows, and that a removed writable leaves neither a limit nor a project. Prints a line for each; fails with the first that does not hold.
+ */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { projectOf, projectUsage } from "../../../src/host/project-quota.ts";
+import { createPool } from "../../../src/host/worker-pool.ts";
+import { makeBench } from "../../../src/storage-driver/conformance-bench.ts";
+import { lifeCases } from "../../../src/storage-driver/conformance-life-cases.ts";
+import { sizeCases } from "../../../src/storage-driver/conformance-size-cases.ts";
+import { treeCases } from "../../../src/storage-driver/conformance-tree-cases.ts";
+import { findLimiter } from "../../../src/storage-driver/limiter.ts";
+import { overlay2 } from "../../../src/storage-driver/overlay2/driver.ts";
+
+const [filesystem = "", device = ""] = process.argv.slice(2);
+const root = "/data/quota";
+const makers: Readonly<Record<string, readonly string[]>> = {
+  ext4: ["mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota"],
+  xfs: ["mkfs.xfs", "-q", "-f"],
+};
+const [program = "", ...options] = makers[filesystem] ?? [];
+const mebibyte = 1 << 20;
+
+execFileSync(program, [...options, device], { stdio: "inherit" });
+mkdirSync(root, { recursive: true });
+execFileSync("mount", ["-t", filesystem, "-o", "prjquota", device, root], { stdio: "inherit" });
+try {
+  await using pool = createPool({ size: 1 });
+  const home = join(root, "home");
+  mkdirSync(home);
+  assert.deepEqual(await findLimiter(home), { kind: "project" });
+  assert.deepEqual(readdirSync(home), []);
+  console.log(`${filesystem}: project quotas are found to work`);
+  for (const standard of [undefined, "128m"]) {
+    const daemon = standard === undefined ? {} : { "overlay2.size": standard };
+    const cases = standard === undefined ? sizeCases : [...treeCases, ...lifeCases, ...sizeCases];
+    for (const [index, [title, run]] of cases.entries()) {
+      const own = join(root, `case-${index}`);
+      const driver = await overlay2.open(own, daemon, { pool });
+      const scratch = join(root, `views-${index}`);
+      mkdirSync(scratch);
+      // With a standard, also what the suite opens by itself must be limited.
+      const factory = { ...overlay2, open: overlay2.open };
+      await run(makeBench({ driver, factory, home: own, pool }, scratch));
+      for (const id of await driver.list()) await driver.remove(id);
+      await driver.sweep();
+      for (const folder of [own, scratch]) rmSync(folder, { recursive: true });
+      console.log(`${filesystem}${standard === undefined ? "" : `, each of ${standard}`}: ${title}`);
+    }
+  }
+  const driver = await overlay2.open(home, {}, { pool });
+  const bench = makeBench({ driver, factory: overlay2, home, pool }, root);
+  const layer = { id: "one", parents: [] };
+  await bench.layer(layer);
+  const top = { id: "top", parents: ["one"] };
+  await driver.createWritable(top, { size: "32m" });
+  const diff = join(home, "top/diff");
+  const project = projectOf(diff);
+  assert.equal(projectOf(join(home, "top/work")), project);
+  assert.deepEqual(projectUsage(home, project).limit, 32 * mebibyte);
+  await bench.view(top, "writable", (tree) => {
+    const { blocks, bsize } = statfsSync(tree);
+    assert.equal(blocks * bsize, 32 * mebibyte);
+    writeFileSync(join(tree, "file"), Buffer.alloc(mebibyte, "x"), { flush: true });
+  });
+  assert.equal(projectOf(diff), project);
+  assert.ok(projectUsage(home, project).bytes >= mebibyte);
+  await driver.remove("top");
+  assert.equal(projectUsage(home, project).limit, 0);
+  await driver.sweep();
+  assert.deepEqual(projectUsage(home, project), { limit: 0, bytes: 0, inodes: 0 });
+  console.log(`${filesystem}: df shows the limit, a removed writable leaves no limit and no usage`);
+} finally {
+  execFileSync("umount", ["-l", root]);
+}
+console.log(`${filesystem}: all of it holds`);
