@@ -48,9 +48,9 @@ export function writableSize(
   return size;
 }
 
-/** What limits at `home`, which exists. */
-export async function findLimiter(home: string): Promise<Limiter> {
-  const project = await projectFailure(home);
+/** What limits at `home`, which exists. `overlay`: what is limited is written through an overlay with these options. */
+export async function findLimiter(home: string, overlay?: readonly string[]): Promise<Limiter> {
+  const project = await projectFailure(home, overlay);
   if (project === undefined) return { kind: "project" };
   const image = await imageFailure();
   return image === undefined ? { kind: "image" } : { kind: "none", reason: `${project}, and ${image}` };
@@ -58,11 +58,11 @@ export async function findLimiter(home: string): Promise<Limiter> {
 
 const quotaWords = new Set(["prjquota", "pquota"]);
 
-async function projectFailure(home: string): Promise<string | undefined> {
+async function projectFailure(home: string, overlay: readonly string[] | undefined): Promise<string | undefined> {
   const filesystem = await filesystemName(home);
   if (!fileMount(home)?.superOptions.some((word) => quotaWords.has(word)))
     return `${home} (${filesystem}) is not mounted with project quotas (prjquota)`;
-  return inTrialFolder(home, tryProjectLimit);
+  return inTrialFolder(home, (scratch) => tryProjectLimit(scratch, overlay));
 }
 
 async function imageFailure(): Promise<string | undefined> {

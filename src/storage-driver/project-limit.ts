@@ -6,8 +6,9 @@
 import { randomInt } from "node:crypto";
 import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
+import { mountAll, unmountAll } from "../host/mount.ts";
 import { limitProject, projectOf, projectUsage, setProject } from "../host/project-quota.ts";
 
 /** People number their own projects from 1. */
@@ -51,21 +52,30 @@ function freeProject(folder: string): number {
   throw new EngineError("internal", `no free project number was found for ${folder}`);
 }
 
-/** Whether a project quota holds in `scratch`, an empty folder, found out by writing past one; resolves to why not. */
-export async function tryProjectLimit(scratch: string): Promise<string | undefined> {
-  const folder = join(scratch, "project");
-  await mkdir(folder);
+/**
+ * Whether a project quota holds in `scratch`, an empty folder, found out by writing past one; resolves to why not. ext4
+ * lets processes with CAP_SYS_RESOURCE write past it, but not what they write through an overlay: with the options of
+ * one, `overlay`, it is tried so.
+ */
+export async function tryProjectLimit(scratch: string, overlay?: readonly string[]): Promise<string | undefined> {
+  const [lower, view, upper, work] = ["lower", "view", "upper", "work"].map((name) => join(scratch, name)) as Four;
+  for (const folder of [lower, view, upper, work]) await mkdir(folder);
   try {
-    limitFolders([folder], trialLimit);
+    limitFolders([upper, work], trialLimit);
   } catch (error) {
-    return `project quotas do not work at ${scratch}: ${errorMessage(error)}`;
+    return `project quotas do not work at ${dirname(scratch)}: ${errorMessage(error)}`;
   }
   try {
-    return writePast(join(folder, "file")) ? undefined : `project quotas are counted, not enforced, at ${scratch}`;
+    if (overlay !== undefined) mountAll([{ kind: "overlay", lower: [lower], upper, work, options: overlay }], view);
+    const isHeld = writePast(join(overlay === undefined ? upper : view, "file"));
+    return isHeld ? undefined : `project quotas are counted, not enforced, at ${dirname(scratch)}`;
   } finally {
-    releaseFolder(folder);
+    unmountAll(view);
+    releaseFolder(upper);
   }
 }
+
+type Four = [string, string, string, string];
 
 function writePast(path: string): boolean {
   const file = openSync(path, "w");

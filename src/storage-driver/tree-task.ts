@@ -41,10 +41,10 @@ export function fillTreeTask(
     try {
       copyTree(from, to, { signal, unsupportedXattrs: "fail" });
     } finally {
-      closeFd(to);
+      closeRead(to);
     }
   } finally {
-    closeFd(from);
+    closeRead(from);
   }
 }
 

@@ -44,7 +44,7 @@ export const overlay2: DriverFactory = {
     const folders = new DiffFolders(home, isMark);
     await folders.create();
     const overlay = await mountOptions();
-    const limiter = await findLimiter(home);
+    const limiter = await findLimiter(home, overlay);
     const sizes = limitRules(asked, limiter);
     return new Overlay2({ folders, overlay, limiter, sizes, trial: await tryOverlay(folders.trash, overlay), context });
   },

@@ -33,7 +33,7 @@ try {
   await using pool = createPool({ size: 1 });
   const home = join(root, "home");
   mkdirSync(home);
-  assert.deepEqual(await findLimiter(home), { kind: "project" });
+  assert.deepEqual(await findLimiter(home, []), { kind: "project" });
   assert.deepEqual(readdirSync(home), []);
   console.log(`${filesystem}: project quotas are found to work`);
   for (const standard of extent === "all" ? [undefined, "128m"] : [undefined]) {
