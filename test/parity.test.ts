@@ -157,6 +157,36 @@ const cases: readonly Case[] = [
     ],
   ],
   [
+    "volumes with options",
+    [
+      [["volume", "create", "-o", "size=10m", "vo"]],
+      [["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=1000", "vt"]],
+      [["volume", "inspect", "-f", "{{.Driver}} {{.Mountpoint}} {{json .Options}} {{.Scope}}", "vt"]],
+      [
+        [
+          "run",
+          "--rm",
+          ...net,
+          "-v",
+          "vt:/d",
+          "bb",
+          "sh",
+          "-c",
+          "ls -ld /d | cut -c1-30; df -k /d | tail -1; echo x > /d/f",
+        ],
+      ],
+      [["run", "--rm", ...net, "-v", "vt:/d", "bb", "ls", "/d"]],
+      [["volume", "create", "-o", "type=ext4", "-o", "device=/nonexistent", "vb"]],
+      [["run", "--rm", ...net, "-v", "vb:/d", "bb", "true"]],
+      [["volume", "create", "-o", "type=none", "-o", "device=/nonexistent", "-o", "o=bind", "vn"]],
+      [["run", "--rm", ...net, "-v", "vn:/d", "bb", "true"]],
+      [["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=odd,password=hunter2", "vp"]],
+      [["run", "--rm", ...net, "-v", "vp:/d", "bb", "true"], { looseText: true }],
+      [["volume", "prune", "-f"], { onlyCode: true }],
+      [["volume", "rm", "vt", "vb", "vn", "vp"]],
+    ],
+  ],
+  [
     "images",
     [
       [["tag", "bb", "other/name:1.0"]],

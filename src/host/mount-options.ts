@@ -70,3 +70,13 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
 export function flagsOfWords(words: readonly string[]): number {
   return words.reduce((all, word) => all | ((Object.hasOwn(flags, word) ? flags[word]?.set : 0) ?? 0), 0);
 }
+
+/** What mount(2) would be given for a comma list, `bind` and the like among its words: for messages. */
+export function mountFlagsOf(list: string): { readonly flags: number; readonly data: string } {
+  const words = list.split(",");
+  const kinds = words.filter((word) => elsewhere.test(word));
+  const { flags: plain, data } = parseMountOptions(words.filter((word) => !elsewhere.test(word)));
+  const bind = kinds.includes("bind") || kinds.includes("rbind") ? MS.BIND : 0;
+  const all = plain | bind | (kinds.includes("rbind") ? MS.REC : 0);
+  return { flags: all, data: data.join(",") };
+}

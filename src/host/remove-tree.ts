@@ -8,7 +8,9 @@ import { systemCode } from "../base/errors.ts";
 import type { Name } from "./libc.ts";
 import { AT_REMOVEDIR, closeRead, O, openat2, RESOLVE, readDirectory, renameat2, unlinkat } from "./sys.ts";
 
-const directoryOnly = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW, resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS };
+/** What is mounted inside belongs to somebody else: nothing behind a mount is ever removed. */
+const resolve = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV;
+const directoryOnly = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW, resolve };
 
 /** Removes `name` in the open directory `parent`, whatever it is. Missing: nothing. `name` is one component. */
 export function removeTreeAt(parent: number, name: Name, signal?: AbortSignal): void {

@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { EngineError, errorCode, errorMessage, isError } from "../base/errors.ts";
 import type { EventBus } from "../base/events.ts";
 import { syncFilesystem } from "../host/durable.ts";
+import { isMountPoint } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import type { Database, Statement } from "../metadata/database.ts";
 import type { VolumeDriver, VolumeSpec } from "../volume-driver/driver.ts";
@@ -264,7 +265,7 @@ class OpenVolumeStore implements VolumeStore {
   }
 
   #placeOf(volume: Volume, path: string): CopyUpPlace {
-    return { volume: path, beside: this.#driver(volume.driver).traits.ownsParent };
+    return { volume: path, beside: this.#driver(volume.driver).traits.ownsParent && !isMountPoint(path) };
   }
 
   /** Mounts; a copy-up that a crash interrupted is finished before anybody sees the volume. */

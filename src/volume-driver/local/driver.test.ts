@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { volumeDriverSuite, withVolumeDriver } from "../conformance.ts";
 import { openLocalDriver } from "./driver.ts";
-import { validateName, validateOptions } from "./validate.ts";
+import { parseOptions, validateName } from "./validate.ts";
 
 volumeDriverSuite("local", openLocalDriver);
 
@@ -77,10 +77,22 @@ describe("names and options of the local driver", () => {
     [{ o: "size=1m" }, missing("device")],
     [{ o: "size=1m", device: "x" }, missing("type")],
     [{ o: "size=1m", type: "x" }, missing("device")],
-    [{ type: "tmpfs", device: "tmpfs" }, { code: "unsupported" }],
-    [{ size: "10m" }, { code: "unsupported" }],
+    [{ type: "", device: "tmpfs" }, missing("type")],
+    [{ size: "10m" }, invalid("quota size requested but no quota support")],
+    [{ size: "much" }, { code: "invalid_argument" }],
+    [
+      { type: "cifs", device: "//1.2.3.4:1000/share" },
+      invalid("port not allowed in CIFS device URL, include 'port' in 'o='"),
+    ],
+    [{ type: "tmpfs", device: "tmpfs", o: "a\0b" }, { code: "invalid_argument" }],
   ];
   for (const [options, error] of refused)
-    test(`options ${JSON.stringify(options)} are refused`, () => assert.throws(() => validateOptions(options), error));
-  test("no options are fine", () => validateOptions({}));
+    test(`options ${JSON.stringify(options)} are refused`, () => assert.throws(() => parseOptions(options), error));
+  for (const options of [
+    {},
+    { size: "0" },
+    { type: "tmpfs", device: "tmpfs" },
+    { type: "nfs", device: ":/e", o: "addr=h,rw" },
+  ])
+    test(`options ${JSON.stringify(options)} are fine`, () => void parseOptions(options));
 });

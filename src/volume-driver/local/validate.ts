@@ -1,8 +1,9 @@
 /**
- * Names and options of the local driver, with Docker's rules and words (moby daemon/volume/local). Pure: what is
- * accepted here can be made; what this driver does not do yet is refused with a sentence, never ignored.
+ * Names and options of the local driver, with Docker's rules and words (moby daemon/volume/local). Pure. As in Docker
+ * what the options name is looked at when a container first uses the volume, not here.
  */
 import { EngineError } from "../../base/errors.ts";
+import { parseSize } from "../../base/size.ts";
 import type { VolumeSpec } from "../driver.ts";
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
@@ -34,18 +35,33 @@ export function validateName(name: string): void {
     throw new EngineError("invalid_argument", `volume name is too long, at most ${longestName} characters are allowed`);
 }
 
-/** Throws invalid_argument for what Docker refuses, unsupported for what this driver does not do yet. */
-export function validateOptions(options: VolumeSpec["options"]): void {
+/** What is mounted on a volume's directory for as long as it is used. */
+export type LocalMount = { readonly type: string; readonly device: string; readonly o: string };
+
+/** The options, or undefined for a plain directory. Throws invalid_argument with Docker's texts; touches nothing. */
+export function parseOptions(options: VolumeSpec["options"]): LocalMount | undefined {
   const names = Object.keys(options).sort();
   for (const name of names)
     if (!needs.has(name)) throw new EngineError("invalid_argument", `invalid option: ${JSON.stringify(name)}`);
+  if (options.size !== undefined) refuseSize(options.size);
   for (const name of names)
     for (const needed of needs.get(name) ?? [])
-      if (options[needed] === undefined)
+      if (!options[needed])
         throw new EngineError("invalid_argument", `missing required option: ${JSON.stringify(needed)}`);
-  if (names.length > 0)
-    throw new EngineError(
-      "unsupported",
-      `the local driver does not take options yet: ${names.join(", ")}; create the volume without options, or bind-mount a host directory`,
-    );
+  const { type, device, o = "" } = options;
+  if (type === undefined || device === undefined) return undefined;
+  if (type === "cifs") refusePort(device);
+  for (const [name, text] of Object.entries({ type, device, o }))
+    if (text.includes("\0")) throw new EngineError("invalid_argument", `the option ${name} holds a NUL`);
+  return { type, device, o };
+}
+
+function refuseSize(text: string): void {
+  if (parseSize(text) > 0) throw new EngineError("invalid_argument", "quota size requested but no quota support");
+}
+
+/** `//host:port/share`: the kernel takes the port as an option only. */
+function refusePort(device: string): void {
+  if (/^\/\/[^/]*:\d+(\/|$)/.test(device))
+    throw new EngineError("invalid_argument", "port not allowed in CIFS device URL, include 'port' in 'o='");
 }

@@ -1,0 +1,43 @@
+/**
+ * Mounts what a local volume's options name, by mount(2), in a worker: a disk may take its time. The kernel's refusal
+ * comes out in Docker's words, without a password that the options hold.
+ */
+import { getSystemErrorMessage } from "node:util";
+import { EngineError, errorMessage } from "../../base/errors.ts";
+import type { MountStep } from "../../base/mount.ts";
+import { mountAll } from "../../host/mount.ts";
+import { mountFlagsOf } from "../../host/mount-options.ts";
+import { withoutSecrets } from "./secrets.ts";
+import type { LocalMount } from "./validate.ts";
+
+export type MountArgument = { readonly mount: LocalMount; readonly target: string };
+
+export function mountLocalTask({ mount, target }: MountArgument): void {
+  try {
+    mountAll([stepOf(mount)], target);
+  } catch (error) {
+    throw new EngineError("internal", `failed to mount local volume: ${failureOf({ mount, target }, error)}`);
+  }
+}
+
+/** `o=bind` shows a directory of the host; all else is a filesystem. */
+function stepOf({ type, device, o }: LocalMount): MountStep {
+  const words = o.split(",").filter((word) => word !== "");
+  const recursive = words.includes("rbind");
+  if (recursive || words.includes("bind"))
+    return { kind: "bind", source: device, readonly: words.includes("ro"), recursive };
+  return { kind: "filesystem", type, source: device, options: words };
+}
+
+/** As Go's mount package words it (moby/sys/mount): `mount SOURCE:TARGET, flags: 0x1000, data: ...: reason`. */
+function failureOf({ mount: { device, o }, target }: MountArgument, error: unknown): string {
+  const { flags, data } = mountFlagsOf(o);
+  const what = `mount ${device}:${target}${flags === 0 ? "" : `, flags: 0x${flags.toString(16)}`}`;
+  return withoutSecrets(`${what}${data === "" ? "" : `, data: ${data}`}: ${reasonOf(error)}`, o);
+}
+
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const number = typeof cause === "object" && cause !== null && "errno" in cause ? Number(cause.errno) : Number.NaN;
+  return Number.isInteger(number) ? getSystemErrorMessage(-Math.abs(number)) : errorMessage(cause);
+}
