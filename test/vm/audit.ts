@@ -2,6 +2,7 @@
  * After a power cut: the disk is mounted (the filesystem replays its journal), the engine starts, and what it lists is
  * compared with what it had acknowledged; then `strata check` must find nothing, every layer by its digest.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Order } from "./guest/orders.ts";
 import { kinds, type Listing } from "./history.ts";
 import type { Orders, World } from "./load.ts";
@@ -38,16 +39,28 @@ export async function format(guest: Orders, { filesystem, device }: Setup): Prom
   await run(guest, ...mkfs[filesystem], device);
 }
 
+/** Loop devices are few, and other tests use them too: a replay waits its turn. */
 export async function mount(guest: Orders, { filesystem, device, target }: Setup): Promise<void> {
-  await run(guest, "mount", "-t", filesystem, device, target);
+  const order: Order = { do: "run", command: ["mount", "-t", filesystem, device, target], deadline: 120_000 };
+  for (let tries = 1; ; tries++) {
+    const { status, text } = await guest.order(order);
+    if (status === 0) return;
+    if (tries === 30 || !text.includes("loop device")) throw new Error(`the disk does not mount: ${text}`);
+    await sleep(2000);
+  }
 }
 
 export async function unmount(guest: Orders, { target }: Setup): Promise<void> {
   await run(guest, "umount", target);
 }
 
+/** Opens the engine; under the interpreter of a busy machine the programs that it asks for their version may be late. */
 export async function open(guest: Orders, { driver }: Setup): Promise<void> {
-  await must(guest, { do: "open", driver });
+  for (let tries = 1; ; tries++) {
+    const { status, text } = await guest.order({ do: "open", driver });
+    if (status === 0) return;
+    if (tries === 5 || !text.includes("did not end within")) throw new Error(`the engine does not open: ${text}`);
+  }
 }
 
 async function json(guest: Orders, path: string): Promise<unknown> {

@@ -55,7 +55,8 @@ export async function liveAndDie(plan: Plan): Promise<Outcome> {
     await using machine = await Machine.boot(options);
     const setup = { ...plan, device: dataDevice, target: "/data" };
     const started = await begin(machine, disk.log, { plan, setup, before });
-    if (started.complaints.length > 0) return { figures, complaints: started.complaints };
+    if (started.complaints.length > 0)
+      return { figures, complaints: started.complaints.map((one) => `after cut ${figures.cuts}: ${one}`) };
     if (figures.cuts === plan.cuts) return { figures, complaints: [] };
     await workUntilCut(machine, started.run.world, plan);
     figures.cuts++;
