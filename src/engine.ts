@@ -196,7 +196,8 @@ async function openLayers(
     }),
   );
   await noteUse(database, driver.name);
-  return stack.use(await openLayerStore({ root: dataRoot, execRoot, driver, database, pool }));
+  const report = (message: string): void => options.report?.(message, undefined);
+  return stack.use(await openLayerStore({ root: dataRoot, execRoot, driver, database, pool, report }));
 }
 
 async function readBootId(): Promise<string> {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { archiveTasks } from "../archive/task-url.ts";
 import type { Change } from "../base/change.ts";
 import type { LayerRef } from "../storage-driver/driver.ts";
+import { orTellLost } from "./lost-data.ts";
 import { type Parts, refOf } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
 import type { WritableView } from "./store.ts";
@@ -91,7 +92,8 @@ async function changesOf(parts: Parts, { row, path }: Subject): Promise<Director
 }
 
 async function mountBase(parts: Parts, row: WritableRow): Promise<Directory> {
-  return parts.mounts.mount(await parts.driver.mounts(refOf(parts, row.init), "layer"));
+  const ref = refOf(parts, row.init);
+  return orTellLost(parts, ref, async () => parts.mounts.mount(await parts.driver.mounts(ref, "layer")));
 }
 
 type Trees = AsyncDisposable & { readonly base: string; readonly tree: string };
@@ -105,7 +107,8 @@ async function mountTrees(parts: Parts, { row, path }: Subject): Promise<Trees> 
 }
 
 async function mountWritable(parts: Parts, row: WritableRow): Promise<Directory> {
-  return parts.mounts.mount(await parts.driver.mounts(writableRef(parts, row), "writable"));
+  const ref = writableRef(parts, row);
+  return orTellLost(parts, ref, async () => parts.mounts.mount(await parts.driver.mounts(ref, "writable")));
 }
 
 /** A writable's tree beside what it began as, with what its driver knows of where they differ. */

@@ -18,6 +18,7 @@ import type { Database, Statement, TransactOptions } from "../metadata/database.
 import type { ChangesDirectory, StorageDriver } from "../storage-driver/driver.ts";
 import { collect } from "./collect.ts";
 import { Leases } from "./leases.ts";
+import { orTellLost } from "./lost-data.ts";
 import { type Parts, refOf } from "./parts.ts";
 import { reconcile } from "./reconcile.ts";
 import { type LayerRow, Records } from "./records.ts";
@@ -46,6 +47,8 @@ export type LayerStoreOptions = {
   /** Opened with `layerSchema`. */
   readonly database: Database;
   readonly pool: Pool;
+  /** Told what is wrong and keeps nothing from working. */
+  readonly report?: (message: string) => void;
 };
 
 /** Opens the store; what an earlier life left half done is gone when this resolves. */
@@ -58,7 +61,7 @@ export async function openLayerStore(options: LayerStoreOptions): Promise<LayerS
   const records = new Records(database, driver.name);
   const parts: Parts = { folder, mountFolder: join(execRoot, "layers"), driver, pool, records, mounts };
   const store = new OpenLayerStore(parts);
-  await store.open();
+  await store.open(options.report ?? (() => undefined));
   return store;
 }
 
@@ -79,10 +82,10 @@ class OpenLayerStore implements LayerStore {
     this.#writables = new Writables(parts, this.#sweeper);
   }
 
-  async open(): Promise<void> {
+  async open(report: (message: string) => void): Promise<void> {
     // Mounts first: a stage that is still mounted could not be removed.
     await this.#writables.open();
-    await reconcile(this.#parts);
+    await reconcile(this.#parts, report);
     this.#sweeper.start();
   }
 
@@ -145,7 +148,8 @@ class OpenLayerStore implements LayerStore {
 
   async mountLayer(chainId: ChainId): Promise<MountedTree> {
     const { driver, mounts } = this.#parts;
-    return mounts.mount(await driver.mounts(refOf(this.#parts, this.#get(chainId).id), "layer"));
+    const ref = refOf(this.#parts, this.#get(chainId).id);
+    return orTellLost(this.#parts, ref, async () => mounts.mount(await driver.mounts(ref, "layer")));
   }
 
   /** The lease keeps a removal of the image from taking the layers before the row of the writable stands on them. */

@@ -4,10 +4,11 @@
  */
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { lostAmong } from "./lost-data.ts";
 import { type Parts, recipePath } from "./parts.ts";
 
-/** Cleans up after an earlier life. The driver's trash is not swept yet. */
-export async function reconcile(parts: Parts): Promise<void> {
+/** Cleans up after an earlier life; `report` is told what is lost. The driver's trash is not swept yet. */
+export async function reconcile(parts: Parts, report: (message: string) => void): Promise<void> {
   const { records, driver, folder } = parts;
   await mkdir(join(folder, "recipes"), { recursive: true, mode: 0o700 });
   const remnants = records.remnants();
@@ -20,7 +21,9 @@ export async function reconcile(parts: Parts): Promise<void> {
     ...records.inits().map(({ id }) => id),
     ...records.writables().map((row) => row.data),
   ]);
-  for (const id of await driver.list()) if (!known.has(id)) await driver.remove(id);
+  const there = await driver.list();
+  for (const id of there) if (!known.has(id)) await driver.remove(id);
+  for (const message of lostAmong(parts, new Set(there))) report(message);
   // Recipes of other drivers' layers stand here as well.
   const recipes = await readdir(join(folder, "recipes"));
   const every = records.everyLayerId();

@@ -56,6 +56,26 @@ for (const factory of [overlay2, vfs]) {
   });
 }
 
+for (const factory of [overlay2, vfs])
+  test(`${factory.name}: a layer whose data somebody deleted is told at the start, and by name to who needs it`, async () => {
+    await using bench = await StoreBench.open(factory);
+    const low = await bench.add(undefined, base, "image:a");
+    const top = await bench.add(low.chainId, child, "image:b");
+    await bench.store.createWritable("c1", top.chainId, none);
+    const id = String(bench.database.get("SELECT id FROM layer_layers WHERE chain_id = ?", top.chainId)?.id);
+    await bench.driver.remove(id);
+    const told: string[] = [];
+    await bench.reopen("crash", (message) => told.push(message));
+    assert.equal(told.length, 1);
+    assert.match(told[0] ?? "", new RegExp(`^layer ${top.chainId} .* is lost: ${factory.name} has no ${id} in `));
+    const lost = { code: "data_loss", message: told[0] ?? "" };
+    await assert.rejects(bench.store.mountLayer(top.chainId), lost);
+    await assert.rejects(collectBytes(bench.store.tar(top.chainId)), lost);
+    // A driver of whole trees needs nothing below a container's own.
+    if (factory === overlay2) await assert.rejects(bench.store.mountWritable("c1", "run"), lost);
+    assert.equal((await collectBytes(bench.store.tar(low.chainId))).equals(base), true);
+  });
+
 test("closing gives up what was not published and leaves containers mounted", async () => {
   await using bench = await StoreBench.open(overlay2);
   const kept = await bench.add(undefined, base, "image:a");

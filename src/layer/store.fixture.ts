@@ -73,10 +73,10 @@ export class StoreBench implements AsyncDisposable {
     this.store = parts.store;
   }
 
-  async reopen(how: "closed" | "crash" = "closed"): Promise<void> {
+  async reopen(how: "closed" | "crash" = "closed", report?: (message: string) => void): Promise<void> {
     if (how === "closed") await this.#close();
     else await this.database[Symbol.asyncDispose]();
-    Object.assign(this, await openParts(this.#factory, this.#scratch));
+    Object.assign(this, await openParts(this.#factory, this.#scratch, report));
   }
 
   /** Registers and publishes; `owner` holds it. */
@@ -121,10 +121,11 @@ export class StoreBench implements AsyncDisposable {
   }
 }
 
-async function openParts(factory: DriverFactory, scratch: string) {
+async function openParts(factory: DriverFactory, scratch: string, report?: (message: string) => void) {
   const root = join(scratch, "root");
   const driver = await factory.open(join(root, factory.name), {}, { pool });
   const database = await openDatabase(join(root, "meta.db"), [layerSchema]);
-  const store = await openLayerStore({ root, execRoot: join(scratch, "exec"), driver, database, pool });
+  const parts = { root, execRoot: join(scratch, "exec"), driver, database, pool };
+  const store = await openLayerStore(report === undefined ? parts : { ...parts, report });
   return { driver, database, store };
 }

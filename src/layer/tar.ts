@@ -3,6 +3,7 @@
  * or the stream ends in data_loss. A reader must not trust the bytes before the stream has ended well.
  */
 import { EngineError, isError, systemCode } from "../base/errors.ts";
+import { orTellLost } from "./lost-data.ts";
 import { type Parts, recipePath, refOf } from "./parts.ts";
 import type { LayerRow } from "./records.ts";
 import { streamTask } from "./stream-task.ts";
@@ -12,7 +13,8 @@ const tasks = new URL("./tar-task.ts", import.meta.url);
 /** Streams the tar of `layer`. */
 export async function* layerTar(parts: Parts, layer: LayerRow): AsyncGenerator<Uint8Array, void, void> {
   const { driver, mounts, pool } = parts;
-  await using tree = await mounts.mount(await driver.mounts(refOf(parts, layer.id), "layer"));
+  const ref = refOf(parts, layer.id);
+  await using tree = await orTellLost(parts, ref, async () => mounts.mount(await driver.mounts(ref, "layer")));
   const argument = { recipePath: recipePath(parts, layer.id), root: tree.path };
   try {
     const digest = yield* streamTask<typeof argument, string>(pool, {

@@ -19,6 +19,7 @@ import { changesSize, changesTar, listChanges, type Subject, viewTrees, writable
 import { fillWritable } from "./fill-writable.ts";
 import { InitLayers } from "./init-layer.ts";
 import { KeyedLock } from "./keyed-lock.ts";
+import { orTellLost } from "./lost-data.ts";
 import { type Parts, randomId } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
 import { SizeRecord } from "./size-record.ts";
@@ -216,7 +217,9 @@ export class Writables {
   async #mount(row: WritableRow, path: string): Promise<void> {
     await this.#sizes.mark(row);
     await mkdir(path, { recursive: true, mode: 0o700 });
-    await mountAllAsync(await this.#parts.driver.mounts(writableRef(this.#parts, row), "writable"), path);
+    const { driver } = this.#parts;
+    const ref = writableRef(this.#parts, row);
+    await orTellLost(this.#parts, ref, async () => mountAllAsync(await driver.mounts(ref, "writable"), path));
   }
 
   /** A kill between the steps of a mount leaves a view that is not whole, which nobody can have used. */
