@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { ioctl } from "./ioctl.ts";
-import { AT_FDCWD, closeFd, mknodat, O, openat2, statat } from "./sys.ts";
+import { AT_FDCWD, closeRead, mknodat, O, openat2, statat } from "./sys.ts";
 
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LOOP_CONFIGURE = 0x4c0a;
@@ -64,7 +64,7 @@ export function takeLoop(fileFd: number, { direct = false, blockSize = 0 }: Loop
   try {
     number = ioctl(control, LOOP_CTL_GET_FREE, 0);
   } finally {
-    closeFd(control);
+    closeRead(control);
   }
   const device = openDevice(number, O.RDWR);
   try {
@@ -132,5 +132,5 @@ function openDevice(number: number, flags: number): LoopDevice {
     mknodat(AT_FDCWD, path, 0o060600, 7, number);
     fd = openat2(AT_FDCWD, path, { flags });
   }
-  return { path, fd, [Symbol.dispose]: () => closeFd(fd) };
+  return { path, fd, [Symbol.dispose]: () => closeRead(fd) };
 }

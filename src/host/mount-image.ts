@@ -7,7 +7,7 @@ import type { MountStep } from "../base/mount.ts";
 import { attachLoop, type LoopDevice } from "./loop-device.ts";
 import { FilesystemContext, type MountCall, MS, mount, mountAsync, orDetach } from "./mount-calls.ts";
 import { parseMountOptions } from "./mount-options.ts";
-import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
+import { AT_FDCWD, closeRead, O, openat2 } from "./sys.ts";
 
 export type ImageStep = Extract<MountStep, { kind: "image" }>;
 
@@ -63,6 +63,6 @@ function deviceOver(file: string): LoopDevice {
     const code = systemCode(error) === "ENOENT" || systemCode(error) === "EPERM" ? "unsupported" : "internal";
     throw new EngineError(code, `no loop device can be had for ${file}: ${String(error)}`, { cause: error });
   } finally {
-    closeFd(fd);
+    closeRead(fd);
   }
 }

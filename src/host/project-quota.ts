@@ -6,7 +6,7 @@
 import { systemCode } from "../base/errors.ts";
 import { ioctl } from "./ioctl.ts";
 import { check, nativeSyscall } from "./libc.ts";
-import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
+import { AT_FDCWD, closeRead, O, openat2 } from "./sys.ts";
 
 /** _IOR('X', 31, struct fsxattr), _IOW('X', 32, struct fsxattr). */
 const request = { getAttributes: 0x801c581f, setAttributes: 0x401c5820 };
@@ -87,6 +87,6 @@ function withDirectory<T>(path: string, use: (fd: number) => T): T {
   try {
     return use(fd);
   } finally {
-    closeFd(fd);
+    closeRead(fd);
   }
 }

@@ -9,6 +9,8 @@ import { type CpioMember, cpioOf } from "./cpio.ts";
 /** Folder in the first root -> modules. A filesystem's are loaded when it is the data disk's. */
 const wanted = {
   always: ["virtio_pci", "virtio_blk", "virtio_console", "overlay"],
+  // ext4 itself is in the kernel; this is for its project quotas.
+  ext4: ["quota_v2"],
   xfs: ["xfs"],
   btrfs: ["btrfs"],
 } as const;
