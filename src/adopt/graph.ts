@@ -37,6 +37,7 @@ export const graphs: readonly KnownGraph[] = [
   { name: "overlay2", open: (context) => new OverlayReader(context) },
   { name: "btrfs", open: (context) => new TreeReader(context, "subvolumes") },
   { name: "vfs", open: (context) => new TreeReader(context, "dir") },
+  { name: "aufs", open: (context) => new AufsReader(context) },
 ];
 
 function folderOf(path: string): string {
@@ -45,6 +46,10 @@ function folderOf(path: string): string {
 }
 
 const unmounted = (path: string): MountedTree => ({ path, [Symbol.asyncDispose]: async () => undefined });
+
+async function sizeOf(pool: Pool, path: string): Promise<number> {
+  return (await pool.run<{ path: string }, { bytes: number }>(archiveTasks, "treeSizeTask", { path })).bytes;
+}
 
 /** `<id>/diff` holds what a layer changes, in the kernel's own form. */
 class OverlayReader implements GraphReader {
@@ -67,9 +72,7 @@ class OverlayReader implements GraphReader {
   }
 
   async changesSize({ id }: ChangedLayer): Promise<number> {
-    const argument = { path: this.#diff(id) };
-    const { pool } = this.#context;
-    return (await pool.run<typeof argument, { bytes: number }>(archiveTasks, "treeSizeTask", argument)).bytes;
+    return sizeOf(this.#context.pool, this.#diff(id));
   }
 
   #diff(id: string): string {
@@ -96,12 +99,42 @@ class TreeReader implements GraphReader {
     yield* streamTask(this.#pool, { module: archiveTasks, name: "compareTreesTarTask", argument, signal });
   }
 
-  changesSize({ id, init }: ChangedLayer): Promise<number> {
+  async changesSize({ id, init }: ChangedLayer): Promise<number> {
     const argument = { base: this.#tree(init), tree: this.#tree(id) };
     return this.#pool.run<typeof argument, number>(archiveTasks, "compareTreesSizeTask", argument);
   }
 
   #tree(id: string): string {
+    return folderOf(join(this.#folder, id));
+  }
+}
+
+const aufsTasks = new URL("../storage-driver/aufs/layer-tar.ts", import.meta.url);
+
+/** `diff/<id>` holds what a layer changes, with aufs' own names for what is gone; no aufs is needed to read it. */
+class AufsReader implements GraphReader {
+  readonly #pool: Pool;
+  readonly #folder: string;
+
+  constructor({ home, pool }: GraphContext) {
+    this.#pool = pool;
+    this.#folder = join(home, "diff");
+  }
+
+  async files(id: string): Promise<MountedTree> {
+    return unmounted(this.#branch(id));
+  }
+
+  async *changes({ id }: ChangedLayer, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+    const argument = { diff: this.#branch(id), exactTimes: true };
+    yield* streamTask(this.#pool, { module: aufsTasks, name: "aufsLayerTarTask", argument, signal });
+  }
+
+  async changesSize({ id }: ChangedLayer): Promise<number> {
+    return sizeOf(this.#pool, this.#branch(id));
+  }
+
+  #branch(id: string): string {
     return folderOf(join(this.#folder, id));
   }
 }

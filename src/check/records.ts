@@ -1,5 +1,5 @@
 /** Rows of every store as a check reads them: at once, on a read-only connection, before any store opens and reconciles. */
-import type { Database, Row, SqlValue } from "../metadata/database.ts";
+import type { Database, Row } from "../metadata/database.ts";
 
 export type LayerRecord = {
   readonly id: string;

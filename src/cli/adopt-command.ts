@@ -57,6 +57,8 @@ class Screen {
 
   constructor(json: boolean) {
     this.#json = json;
+    // A reader that has seen enough does not end the work.
+    process.stdout.on("error", () => undefined);
   }
 
   tell(told: Told): void {

@@ -173,7 +173,7 @@ export async function startStrata({
 }
 
 /** Starts a stock dockerd without networks, on plugin folders that nobody else sees. */
-export async function startDockerd(root: string, dataRoot: string): Promise<Daemon> {
+export async function startDockerd(root: string, dataRoot: string, driver?: string): Promise<Daemon> {
   for (const folder of ["/run/docker", "/etc/docker"]) {
     mkdirSync(folder, { recursive: true });
     await succeed("mount", ["-t", "tmpfs", "tmpfs", folder]);
@@ -183,7 +183,12 @@ export async function startDockerd(root: string, dataRoot: string): Promise<Daem
   const network = ["--bridge", "none", "--iptables=false", "--ip6tables=false"];
   return launch({
     program: "dockerd",
-    args: [...roots, ...network, "-H", `unix://${join(root, "docker.sock")}`],
+    args: [
+      ...roots,
+      ...network,
+      ...(driver === undefined ? [] : ["--storage-driver", driver]),
+      ...["-H", `unix://${join(root, "docker.sock")}`],
+    ],
     root,
     dataRoot,
   });

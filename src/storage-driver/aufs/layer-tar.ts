@@ -2,7 +2,8 @@
  * An aufs branch as a layer tar: what `strata adopt` reads of a Docker that used aufs. No aufs is needed; `diff` is the
  * branch's directory (`diff/<id>`, see layout.ts), which nobody writes to meanwhile.
  *
- * Contract: the tar holds every entry of the branch (also its root, as "./"), owners, modes, times to the second,
+ * Contract: the tar holds every entry of the branch (also its root, as "./"), owners, modes, times to the second (exact
+ * where that is asked for),
  * xattrs, hard links within the branch. A directory stands before what is in it, and in a directory the opaque mark and
  * the whiteouts before the rest, so that the tar means the same to every reader (OCI image-spec, layer.md); aufs' own
  * files stay out. Each whiteout is an empty file of its own, though aufs keeps them as links of one inode. A whiteout
@@ -13,6 +14,7 @@
  */
 import { type ByteString, bytesOf, joinPath, quoted } from "../../archive/bytes.ts";
 import { findStat, isDirectory, isFile, type Location, openDirectory } from "../../archive/root-tree.ts";
+import type { TarTimes } from "../../archive/write-difference.ts";
 import { TarWriter } from "../../archive/write-tar.ts";
 import { plainXattrs, TreeWriter } from "../../archive/write-tree.ts";
 import { EngineError } from "../../base/errors.ts";
@@ -23,10 +25,13 @@ import { meaningOf, opaqueName } from "./dialect.ts";
 type Write = (chunk: Uint8Array) => Promise<void>;
 type Output = { readonly tar: TarWriter; readonly tree: TreeWriter; readonly signal: AbortSignal | undefined };
 
+export type AufsTarOptions = TarTimes & { readonly signal?: AbortSignal };
+
 /** Writes the layer tar of the branch at `diff`, a path of our own choice. */
-export async function writeAufsLayer(diff: string, write: Write, signal?: AbortSignal): Promise<void> {
+export async function writeAufsLayer(diff: string, write: Write, options: AufsTarOptions = {}): Promise<void> {
+  const { signal, exactTimes } = options;
   const tar = new TarWriter(write);
-  const tree = new TreeWriter(tar, plainXattrs);
+  const tree = new TreeWriter(tar, plainXattrs, { exactTimes });
   const fd = openat2(AT_FDCWD, diff, { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW });
   try {
     const root = { fd, name: "" };
@@ -40,8 +45,11 @@ export async function writeAufsLayer(diff: string, write: Write, signal?: AbortS
 }
 
 /** {@link writeAufsLayer} for the pool: the output is the tar. */
-export function aufsLayerTarTask({ diff }: { readonly diff: string }, { write, signal }: TaskContext): Promise<void> {
-  return writeAufsLayer(diff, write, signal);
+export function aufsLayerTarTask(
+  { diff, exactTimes }: TarTimes & { readonly diff: string },
+  { write, signal }: TaskContext,
+): Promise<void> {
+  return writeAufsLayer(diff, write, { exactTimes, signal });
 }
 
 async function writeDirectory(output: Output, at: Location, path: ByteString): Promise<void> {
