@@ -121,14 +121,17 @@ test("storage options that the target cannot keep are told, and the container's 
   await using moved = await MovedRoot.make("overlay2", { seed, containers: 1 });
   {
     await using opened = await moved.open();
-    const sql = `UPDATE container SET record = json_set(record, '$.hostConfig.StorageOpt', json('{"size":"64m"}'))`;
+    const sql = `UPDATE container SET record = json_set(record, '$.hostConfig.StorageOpt', json('{"size":"64m","iops":"9"}'))`;
     await opened.database.transact([{ sql }]);
   }
   await assert.rejects(migrateDataRoot({ dataRoot: moved.root, to: "vfs" }), {
     code: "unsupported",
-    message: /vfs cannot keep these storage options: container \w{12}: size=64m\. Say --ignore-storage-opt/,
+    message: /vfs cannot keep these storage options: container \w{12}: iops=9\. Say --ignore-storage-opt/,
   });
   const report = await migrateDataRoot({ dataRoot: moved.root, to: "vfs", ignoreStorageOptions: true });
-  assert.match(report.warnings.join(), /size=64m is not in force on vfs/);
-  assert.match((await moved.picture()).join("\n"), /\\"StorageOpt\\":\{\\"size\\":\\"64m\\"\}/);
+  assert.match(report.warnings.join(), /iops=9 is not in force on vfs/);
+  assert.match((await moved.picture()).join("\n"), /\\"StorageOpt\\":\{\\"size\\":\\"64m\\",\\"iops\\":\\"9\\"\}/);
+  // What it can keep is in force: a tree with a limit is a filesystem in a file.
+  const trees = readdirSync(join(moved.root, "vfs/dir"), { withFileTypes: true });
+  assert.equal(trees.filter((entry) => entry.isFile()).length, 1);
 });
