@@ -120,6 +120,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
       ...(options.report === undefined ? {} : { report: options.report }),
     }),
   );
+  await volumes.settle();
   stack.defer(forgetNetworksOfRemoved(events, networks, options.report));
   await sweepStaging(dataRoot, pool);
   const transfer = lazyTransfer({ layers, images, events, stagingRoot: join(dataRoot, "staging") });

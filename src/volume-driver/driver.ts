@@ -36,6 +36,8 @@ export interface VolumeDriver {
   mount(spec: VolumeSpec, use: string): Promise<string>;
   /** Ends a use; the last one unmounts. Unknown use: nothing. */
   unmount(spec: VolumeSpec, use: string): Promise<void>;
+  /** Called once, when every use that outlived the engine is known again: what is mounted and not used is unmounted. */
+  settle?(): Promise<void>;
   /** Throws not_found when the driver does not have it (any more). */
   describe(spec: VolumeSpec): Promise<VolumeDescription>;
   /** Bytes used, or undefined when the driver cannot say. Run off the event loop, with a deadline. */

@@ -183,6 +183,10 @@ class OpenVolumeStore implements VolumeStore {
     return bytes ?? -1;
   }
 
+  async settle(): Promise<void> {
+    await Promise.all([...this.#drivers.values()].map((driver) => driver.settle?.()));
+  }
+
   #ready(): readonly Volume[] {
     return listRecords(this.#options.database).filter(isReady).map(publicOf);
   }

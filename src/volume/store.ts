@@ -55,5 +55,7 @@ export interface VolumeStore {
   copyUp(name: string, source: { readonly root: string; readonly path: string }): Promise<void>;
   /** Bytes in a volume, -1 when unknown. */
   usage(name: string): Promise<number>;
+  /** Called once, when every container that outlived the engine has its volumes again: what nobody uses is unmounted. */
+  settle(): Promise<void>;
   readonly drivers: readonly string[];
 }

@@ -108,7 +108,11 @@ class LocalDriver implements VolumeDriver {
     await this.#unmount(spec);
   }
 
-  async #unmount(spec: VolumeSpec): Promise<void> {
+  async settle(): Promise<void> {
+    for (const name of await this.list()) if (!this.#uses.has(name)) await this.#unmount({ name });
+  }
+
+  async #unmount(spec: Pick<VolumeSpec, "name">): Promise<void> {
     if (isMountPoint(this.#dataOf(spec))) await unmountAllAsync(this.#dataOf(spec));
   }
 
@@ -160,8 +164,8 @@ class LocalDriver implements VolumeDriver {
     return isMountPoint(path) || (await isDirectory(path));
   }
 
-  #pathOf = (spec: VolumeSpec): string => join(this.#directory, spec.name);
-  #dataOf = (spec: VolumeSpec): string => join(this.#directory, spec.name, "_data");
+  #pathOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name);
+  #dataOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name, "_data");
 }
 
 /** Opens the driver over `<root>/volumes`, which is made when missing. */

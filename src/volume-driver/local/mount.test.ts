@@ -72,6 +72,11 @@ describe("local volumes with options", { skip }, () => {
       assert.ok(!isMountPoint(path), "mounted once, whoever asked");
       const third = await reopen();
       await third.mount(spec, "b");
+      await third.settle?.();
+      assert.ok(isMountPoint(path), "somebody uses it");
+      await (await reopen()).settle?.();
+      assert.ok(!isMountPoint(path), "its users are gone");
+      await third.mount(spec, "c");
       const fourth = await reopen();
       await fourth.remove(spec);
       assert.equal(await readFile(join(disk.path, "f"), "utf8"), "kept");
