@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { archiveTasks } from "../archive/task-url.ts";
 import type { Change } from "../base/change.ts";
+import { isError } from "../base/errors.ts";
 import type { LayerRef } from "../storage-driver/driver.ts";
 import { orTellLost } from "./lost-data.ts";
 import { type Parts, refOf } from "./parts.ts";
@@ -26,7 +27,7 @@ export const writableRef = (parts: Parts, { data, init }: WritableRow): LayerRef
 /** Bytes of regular files that were added or changed, each inode once. */
 export async function changesSize(parts: Parts, subject: Subject, signal?: AbortSignal): Promise<number> {
   const options = signal === undefined ? {} : { signal };
-  await using directory = await changesOf(parts, subject);
+  await using directory = await changesToMeasure(parts, subject);
   if (directory !== undefined) {
     const argument = { path: directory.path };
     const { bytes } = await parts.pool.run<typeof argument, { bytes: number }>(
@@ -82,9 +83,22 @@ type Directory = AsyncDisposable & { readonly path: string };
 
 /** Asks for the mounts first, because that mends a writable which a power cut took. */
 async function changesOf(parts: Parts, { row, path }: Subject): Promise<Directory | undefined> {
-  const ref = writableRef(parts, row);
-  if (path === undefined) await parts.driver.mounts(ref, "writable");
-  const changes = parts.driver.changes(ref);
+  if (path === undefined) await parts.driver.mounts(writableRef(parts, row), "writable");
+  return changesHere(parts, row);
+}
+
+/** What a power cut tore has a size still: nobody may look at it, but its container is listed and removed. */
+async function changesToMeasure(parts: Parts, subject: Subject): Promise<Directory | undefined> {
+  try {
+    return await changesOf(parts, subject);
+  } catch (error) {
+    if (!isError(error, "data_loss")) throw error;
+    return changesHere(parts, subject.row);
+  }
+}
+
+async function changesHere(parts: Parts, row: WritableRow): Promise<Directory | undefined> {
+  const changes = parts.driver.changes(writableRef(parts, row));
   if (changes === undefined) return undefined;
   if (changes.mounts === undefined) return { path: changes.path, [Symbol.asyncDispose]: async () => undefined };
   const mounted = await parts.mounts.mount(changes.mounts);

@@ -26,13 +26,15 @@ export class SizeRecord {
     this.#folder = join(parts.folder, "open");
   }
 
-  /** Makes the folder, and forgets marks of writables that are gone. */
-  async open(known: ReadonlySet<string>): Promise<void> {
+  /** Makes the folder, and forgets marks of writables that are gone; returns which are marked. */
+  async open(known: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    for (const name of await readdir(this.#folder)) if (!known.has(name)) await this.forget(name);
+    const marked = await readdir(this.#folder);
+    for (const name of marked) if (!known.has(name)) await this.forget(name);
     const { home } = this.#parts.driver;
     const sameFilesystem = (await stat(home)).dev === (await stat(this.#folder)).dev;
     this.#useFile = sameFilesystem && ordered.has(await filesystemName(home));
+    return new Set(marked);
   }
 
   /** Before a mount: from now on the recorded figure says nothing. */

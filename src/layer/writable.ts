@@ -57,7 +57,8 @@ export class Writables {
     for (const name of await readdir(mountFolder)) if (!ids.has(name)) await this.#unmountPath(join(mountFolder, name));
     await this.#unmountParts(rows);
     // Marks of other drivers' writables stand there as well.
-    await this.#sizes.open(records.everyWritableData());
+    const marked = await this.#sizes.open(records.everyWritableData());
+    this.#finishUses(rows.filter(({ data, size }) => marked.has(data) || size === undefined));
   }
 
   async create(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void> {
@@ -177,7 +178,10 @@ export class Writables {
 
   /** Leaves mounts as they are: containers outlive the daemon. */
   async close(): Promise<void> {
-    for (const id of [...this.#measuring.keys()]) this.#cancelMeasuring(id);
+    for (const id of [...this.#measuring.keys()]) {
+      this.#cancelMeasuring(id);
+      this.#inBackground(this.#locks.run(id, () => this.#afterUse(id)));
+    }
     await Promise.all(this.#background);
   }
 
@@ -219,7 +223,10 @@ export class Writables {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const { driver } = this.#parts;
     const ref = writableRef(this.#parts, row);
-    await orTellLost(this.#parts, ref, async () => mountAllAsync(await driver.mounts(ref, "writable"), path));
+    await orTellLost(this.#parts, ref, async () => {
+      await driver.beforeUse?.(ref);
+      await mountAllAsync(await driver.mounts(ref, "writable"), path);
+    });
   }
 
   /** A kill between the steps of a mount leaves a view that is not whole, which nobody can have used. */
@@ -244,7 +251,11 @@ export class Writables {
   #measureSoon(id: string): void {
     const abort = new AbortController();
     const timer = setTimeout(() => {
-      this.#inBackground(this.#locks.run(id, () => this.#measure(id, abort.signal), abort.signal));
+      const rest = async (): Promise<void> => {
+        await this.#afterUse(id);
+        await this.#measure(id, abort.signal);
+      };
+      this.#inBackground(this.#locks.run(id, rest, abort.signal));
     }, measureDelayMs).unref();
     this.#measuring.set(id, { timer, abort });
   }
@@ -255,6 +266,21 @@ export class Writables {
     if (measuring === undefined) return;
     clearTimeout(measuring.timer);
     measuring.abort.abort(new EngineError("canceled", `measuring ${id} was given up`));
+  }
+
+  /** An earlier life may have been killed between an unmount and what follows it. */
+  #finishUses(rows: readonly WritableRow[]): void {
+    if (this.#parts.driver.afterUse === undefined || rows.length === 0) return;
+    const mounted = new Set(mountTable().map(({ target }) => target));
+    for (const { id } of rows)
+      if (!mounted.has(this.#path(id))) this.#inBackground(this.#locks.run(id, () => this.#afterUse(id)));
+  }
+
+  /** Inside the lock. What failed is done again at the next start. */
+  async #afterUse(id: string): Promise<void> {
+    const row = this.#parts.records.findWritable(id);
+    if (row === undefined || this.#isMounted(id)) return;
+    await this.#parts.driver.afterUse?.(writableRef(this.#parts, row));
   }
 
   /** Inside the lock, so nobody mounts meanwhile. */

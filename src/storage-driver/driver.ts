@@ -66,6 +66,13 @@ export interface StorageDriver extends AsyncDisposable {
   createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void>;
   /** The view of a layer (always read-only) or of a writable (read-write). Mounts nothing; may mend an empty writable that a power cut took. */
   mounts(layer: LayerRef, kind: "layer" | "writable"): Promise<Mounts>;
+  /**
+   * Optional. A container is about to use its writable, which is not mounted: what the driver wants to know of beforehand
+   * is recorded, durably. Called for every mount that a container gets, not for a look at a stopped one.
+   */
+  beforeUse?(layer: LayerRef): Promise<void>;
+  /** Optional. Nobody uses the writable any more, it is unmounted: what was promised less is made good. Idempotent, late at times. */
+  afterUse?(layer: LayerRef): Promise<void>;
   /** Where only the changes of `layer` stand, or undefined where trees must be compared. One lookup on disk at most. */
   changes(layer: LayerRef): ChangesDirectory | undefined;
   /**

@@ -4,6 +4,7 @@
  *   <home>/<id>/diff       what the layer or writable changes (whiteouts are 0:0 character devices)
  *   <home>/<id>/work       the kernel's scratch beside a writable's diff
  *   <home>/<id>/image      instead of both: a filesystem that holds them, of a writable with a size limit (limited.ts)
+ *   <home>/<id>/unsynced   its changes are not on the disk yet (unsynced.ts)
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
  *
  * A layer is filled through a mount over its parents, so the kernel writes every whiteout and opaque mark; a lowest
@@ -11,6 +12,7 @@
  * writable that a power cut took before it was ever used is made again by `mounts`.
  */
 import { join } from "node:path";
+import { EngineError } from "../../base/errors.ts";
 import type { MountStep, Mounts } from "../../base/mount.ts";
 import { inUserNamespace, overlayMarkPrefix } from "../../host/user-namespace.ts";
 import { DiffFolders } from "../diff-folders.ts";
@@ -33,6 +35,7 @@ import { sweepTrash } from "../walk.ts";
 import { createLimited } from "./limited.ts";
 import { mountOptions, parseDaemonOptions, sizeRefusal } from "./options.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
+import { endUnsynced, isUnsynced, prepareUse } from "./unsynced.ts";
 
 export const overlay2: DriverFactory = {
   name: "overlay2",
@@ -46,7 +49,13 @@ export const overlay2: DriverFactory = {
     const overlay = await mountOptions();
     const limiter = await findLimiter(home, overlay);
     const sizes = limitRules(asked, limiter);
-    return new Overlay2({ folders, overlay, limiter, sizes, trial: await tryOverlay(folders.trash, overlay), context });
+    const trial = await tryOverlay(folders.trash, overlay);
+    if (asked.volatile && (trial.reason !== undefined || !trial.volatile))
+      throw new EngineError(
+        "unsupported",
+        "Storage option overlay2.volatile not supported: Linux 5.10 or later has it",
+      );
+    return new Overlay2({ folders, overlay, limiter, sizes, trial, volatile: asked.volatile, context });
   },
 };
 
@@ -65,6 +74,8 @@ type Parts = {
   readonly trial: Trial;
   readonly limiter: Limiter;
   readonly sizes: SizeRules;
+  /** Containers' mounts do not sync. */
+  readonly volatile: boolean;
   readonly context: DriverContext;
 };
 
@@ -117,12 +128,25 @@ class Overlay2 implements StorageDriver {
       await this.#folders.mend({ id, parents });
       const image = this.#folders.image(id);
       if (image !== undefined) return [imageStep(image), this.#overImage(parents)];
-      return [this.#writeStep(this.#folders.kept(id), parents, this.#parts.overlay)];
+      const { overlay } = this.#parts;
+      const options = (await isUnsynced(this.#folders.kept(id))) ? [...overlay, "volatile"] : overlay;
+      return [this.#writeStep(this.#folders.kept(id), parents, options)];
     }
     const lower = [id, ...parents].map((layer) => this.#folders.diff(layer));
     // overlayfs wants two lowers; a bind would show the escaped names of an image's overlay xattrs.
     if (lower.length === 1) lower.push(this.#folders.empty);
     return [{ kind: "overlay", lower, options: this.#parts.overlay }];
+  }
+
+  /** A limited writable in a file is synced as ever: its filesystem is its own. */
+  async beforeUse(layer: LayerRef): Promise<void> {
+    await this.#folders.mend(layer);
+    if (layer.parents.length === 0 || this.#folders.image(layer.id) !== undefined) return;
+    await prepareUse(this.home, this.#folders.kept(layer.id), this.#parts.volatile);
+  }
+
+  async afterUse({ id }: LayerRef): Promise<void> {
+    await endUnsynced(this.home, this.#folders.kept(id));
   }
 
   changes({ id }: LayerRef): ChangesDirectory {
@@ -153,6 +177,7 @@ class Overlay2 implements StorageDriver {
       ["Using metacopy", "false"],
       ["Native Overlay Diff", String(works)],
       ["userxattr", String(inUserNamespace())],
+      ...(this.#parts.volatile ? [["Volatile", "true"] as const] : []),
     ];
   }
 

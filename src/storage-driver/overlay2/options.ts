@@ -31,20 +31,25 @@ export async function mountOptions(): Promise<readonly string[]> {
   return options;
 }
 
+export type DaemonOptions = SizeRules & { readonly volatile: boolean };
+
 /** The daemon's options. Throws invalid_argument for one that is unknown or no size. */
-export function parseDaemonOptions(options: Readonly<Record<string, string>>): SizeRules {
+export function parseDaemonOptions(options: Readonly<Record<string, string>>): DaemonOptions {
   let rules: SizeRules = { driver: "overlay2" };
+  let volatile = false;
   for (const [key, value] of Object.entries(options)) {
-    if (key === "overlay2.override_kernel_check") checkBoolean(key, value);
+    if (key === "overlay2.override_kernel_check") parseBoolean(key, value);
+    else if (key === "overlay2.volatile") volatile = parseBoolean(key, value);
     else if (key === "overlay2.size") rules = { ...rules, standard: checkedSize(value, rules) };
     else throw new EngineError("invalid_argument", `overlay2: unknown option ${key}`);
   }
-  return rules;
+  return { ...rules, volatile };
 }
 
-function checkBoolean(key: string, value: string): void {
+function parseBoolean(key: string, value: string): boolean {
   if (!/^(1|0|t|f|true|false)$/i.test(value))
     throw new EngineError("invalid_argument", `overlay2: ${key} must be true or false, not ${JSON.stringify(value)}`);
+  return /^(1|t)/i.test(value);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -138,6 +138,7 @@ test("override_kernel_check is taken, what is no size and the unknown are refuse
   for (const [key, value, message] of [
     ["overlay2.size", "much", "invalid size: 'much'"],
     ["overlay2.size", "0", "overlay2: invalid storage size: 0B"],
+    ["overlay2.volatile", "perhaps", 'overlay2: overlay2.volatile must be true or false, not "perhaps"'],
     ["overlay2.speed", "9", "overlay2: unknown option overlay2.speed"],
   ] as const)
     await assert.rejects(
