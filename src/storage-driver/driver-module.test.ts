@@ -146,7 +146,7 @@ test("no driver may be called as something else in the data root", async () => {
   const text = await readFile(new URL("../../docs/on-disk-format.md", import.meta.url), "utf8");
   const block = /## Data root\n+```\n(.*?)```/s.exec(text)?.[1] ?? "";
   const folders = new Set([...block.matchAll(/^([a-z-]+)\//gm)].map((match) => match[1]));
-  const { storageDrivers } = await import("./list.ts");
-  for (const { name } of storageDrivers) folders.delete(name);
+  const { namedOnly, storageDrivers } = await import("./list.ts");
+  for (const { name } of [...storageDrivers, ...namedOnly]) folders.delete(name);
   assert.deepEqual([...folders].toSorted(), reservedNames);
 });
