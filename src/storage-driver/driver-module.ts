@@ -27,6 +27,7 @@ export const reservedNames: readonly string[] = [
   "containers",
   "drivers",
   "layers",
+  "migrating",
   "staging",
   "staging-build",
   "volumes",
