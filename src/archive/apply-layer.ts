@@ -41,6 +41,8 @@ export type ApplyOptions = {
   readonly recipePath: string;
   /** Attributes with the prefix `from` are stored with the prefix `to`. */
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  /** A tar with an attribute of such a prefix is refused. */
+  readonly refusedXattrs?: readonly string[];
   /** The tree forgets attributes of what stands around a change (kept-attributes.ts). */
   readonly keepAttributes?: boolean;
   readonly signal?: AbortSignal;
@@ -129,8 +131,8 @@ class LayerTree implements Disposable {
 
   constructor(root: string, recipe: RecipeWriter, options: ApplyOptions) {
     this.#recipe = recipe;
-    const { escapeXattrs, keepAttributes = false } = options;
-    this.#options = { keepAttributes, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
+    const { escapeXattrs, refusedXattrs = [], keepAttributes = false } = options;
+    this.#options = { keepAttributes, refusedXattrs, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
     this.#tree = new RootTree(root, {
       beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
       onOpen: (path) => this.#kept?.note(path),

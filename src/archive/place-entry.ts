@@ -33,6 +33,8 @@ export type PlaceOptions = {
   /** Clean real path inside the root where the archive's own root is. */
   readonly base?: ByteString;
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  /** Prefixes of attributes that no entry may have. */
+  readonly refusedXattrs?: readonly string[];
   /** A hard link's target gets back what the tree forgets of it (kept-attributes.ts). */
   readonly keepAttributes?: boolean;
   /** Everything gets this owner. */
@@ -253,6 +255,11 @@ export function storedXattr(attribute: string, options: PlaceOptions): string {
 
 function setXattrs(fd: number, name: ByteString, entry: TarEntry, options: PlaceOptions): void {
   for (const [attribute, value] of entry.xattrs) {
+    if (options.refusedXattrs?.some((prefix) => attribute.startsWith(prefix)) === true)
+      throw new EngineError(
+        "unsupported",
+        `cannot set the attribute ${attribute} on ${quoted(entry.path)}: the storage driver keeps it for itself`,
+      );
     const stored = storedXattr(attribute, options);
     try {
       setXattr(fd, nameOf(name), stored, value);

@@ -20,6 +20,7 @@ export type ApplyLayerArgument = {
   readonly root: string;
   readonly recipePath: string;
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  readonly refusedXattrs?: readonly string[];
   readonly keepAttributes?: boolean;
 };
 

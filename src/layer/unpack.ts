@@ -13,6 +13,7 @@ type Argument = {
   readonly root: string;
   readonly recipePath: string;
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  readonly refusedXattrs?: readonly string[];
   readonly keepAttributes?: boolean;
 };
 
@@ -32,6 +33,7 @@ export async function unpack(parts: Parts, layer: LayerRef, { tar, signal }: Sou
       root: tree.path,
       recipePath: recipePath(parts, layer.id),
       ...(stage.escapeXattrs === undefined ? {} : { escapeXattrs: stage.escapeXattrs }),
+      ...(stage.refusedXattrs === undefined ? {} : { refusedXattrs: stage.refusedXattrs }),
       ...(parts.driver.traits.forgetsAttributes === true ? { keepAttributes: true } : {}),
     };
     return await parts.pool.run<Argument, Applied>(archiveTasks, "applyLayerTask", argument, {

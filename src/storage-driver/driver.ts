@@ -39,6 +39,8 @@ export type Stage = {
   readonly mounts: Mounts;
   /** Set where xattrs with the prefix `from` must be stored with the prefix `to` to be seen as `from` in a mount. */
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
+  /** Prefixes of xattrs that the driver obeys and cannot hide: who fills the stage refuses a tar that brings one. */
+  readonly refusedXattrs?: readonly string[];
 };
 
 /** Where a writable layer's changes can be read without comparing trees. */

@@ -7,8 +7,9 @@
  *   <home>/<id>/work       the program's scratch beside a writable's diff
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
  *
- * Every tree is filled and shown by the program, also the lowest, so that no attribute or file name of an image can pass
- * for one of the program's own marks: it refuses those. Changes are found by comparing, as its marks are not overlayfs'.
+ * Every tree is shown by the program, and filled through it, but for the lowest, which is a plain directory. No attribute or
+ * file name of an image can pass for one of the program's own marks: who fills a layer refuses those. Changes are found
+ * by comparing, as its marks are not overlayfs'.
  */
 import { join, relative } from "node:path";
 import { EngineError } from "../../base/errors.ts";
@@ -16,7 +17,7 @@ import type { MountStep, Mounts } from "../../base/mount.ts";
 import { DiffFolders } from "../diff-folders.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { sweepTrash } from "../walk.ts";
-import { isOwnMark, refusedMark, serve } from "./serve.ts";
+import { isOwnMark, ownMarks, serve } from "./serve.ts";
 import { tryFuseOverlay } from "./trial.ts";
 
 const tasks = new URL("./origin-task.ts", import.meta.url);
@@ -53,8 +54,10 @@ class FuseOverlayfs implements StorageDriver {
   }
 
   async stage(layer: LayerRef): Promise<Stage> {
-    const mounts = [this.#serve(layer.parents, await this.#folders.stage(layer))];
-    return { form: "tree", mounts, escapeXattrs: refusedMark };
+    const path = await this.#folders.stage(layer);
+    const plain: MountStep = { kind: "bind", source: join(path, "diff"), readonly: false };
+    const mounts = [layer.parents.length === 0 ? plain : this.#serve(layer.parents, path)];
+    return { form: "tree", mounts, refusedXattrs: ownMarks };
   }
 
   async commit({ id }: LayerRef): Promise<void> {

@@ -3,15 +3,16 @@ import type { MountStep } from "../../base/mount.ts";
 
 export const program = "fuse-overlayfs";
 
-/** The program hides these from its view. */
-export const isOwnMark = (attribute: string): boolean =>
-  /^(trusted\.overlay|user\.overlay|user\.fuseoverlayfs|security\.fuseoverlayfs|user\.containers)\./.test(attribute);
+/** The program obeys these, and hides them from its view. */
+export const ownMarks = [
+  "trusted.overlay.",
+  "user.overlay.",
+  "user.fuseoverlayfs.",
+  "security.fuseoverlayfs.",
+  "user.containers.",
+] as const;
 
-/**
- * The program obeys `user.overlay.opaque` on a directory, yet lets anybody set it. Under this name it refuses it, so no
- * image brings it.
- */
-export const refusedMark = { from: "user.overlay.", to: "user.fuseoverlayfs.overlay." } as const;
+export const isOwnMark = (attribute: string): boolean => ownMarks.some((prefix) => attribute.startsWith(prefix));
 
 /** Where changes go, and the program's scratch beside it. */
 export type Upper = { readonly diff: string; readonly work: string };
