@@ -132,7 +132,9 @@ class LayerTree implements Disposable {
   constructor(root: string, recipe: RecipeWriter, options: ApplyOptions) {
     this.#recipe = recipe;
     const { escapeXattrs, refusedXattrs = [], keepAttributes = false } = options;
-    this.#options = { keepAttributes, refusedXattrs, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
+    const copiesTarget = (path: ByteString): boolean =>
+      this.#kept !== undefined && (this.#made.get(path) & made.entry) === 0 && this.#kept.copy(path);
+    this.#options = { copiesTarget, refusedXattrs, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
     this.#tree = new RootTree(root, {
       beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
       onOpen: (path) => this.#kept?.note(path),

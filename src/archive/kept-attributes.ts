@@ -4,12 +4,27 @@
  * loses the setuid and setgid bits. The kernel's attributes of a mount may be older than what the program did, so
  * nothing here depends on what they say afterwards.
  *
+ * A file of a layer below that gets another name is copied up badly, too (a device becomes a file, a symlink root's), so it
+ * is copied by us first.
+ *
  * Words: a directory is *touched* when it, or anything below it, was changed; *changed* when its names were. Each is noted
  * before the first change below it, by its real path. For workers.
  */
-import { closeRead, type FileStat, fchmodat, fchownat, O, openat2, RESOLVE, statat, utimensat } from "../host/sys.ts";
+import { copyEntry, type EntryAt } from "../host/copy-tree.ts";
+import {
+  closeRead,
+  type FileStat,
+  fchmodat,
+  linkat,
+  O,
+  openat2,
+  RESOLVE,
+  statat,
+  unlinkat,
+  utimensat,
+} from "../host/sys.ts";
 import { type ByteString, nameOf } from "./bytes.ts";
-import { findStat, type RootTree } from "./root-tree.ts";
+import type { Location, RootTree } from "./root-tree.ts";
 
 const permissions = 0o7777;
 
@@ -18,6 +33,7 @@ export class KeptAttributes {
   readonly #noted = new Map<ByteString, FileStat>();
   readonly #touched = new Set<ByteString>();
   readonly #changed = new Set<ByteString>();
+  readonly #copied = new Set<ByteString>();
 
   /** `root` is the tree's open root directory. */
   constructor(root: number) {
@@ -54,8 +70,16 @@ export class KeptAttributes {
     this.#changed.add(path);
   }
 
-  /** The directory goes, or is made anew: what it was does not matter any more. */
+  /** The file at `path` is a copy of ours now; false when it was before. */
+  copy(path: ByteString): boolean {
+    if (this.#copied.has(path)) return false;
+    this.#copied.add(path);
+    return true;
+  }
+
+  /** What is there goes, or is made anew: what it was does not matter any more. */
   forget(path: ByteString): void {
+    this.#copied.delete(path);
     this.#noted.delete(path);
     this.#touched.delete(path);
     this.#changed.delete(path);
@@ -73,14 +97,15 @@ export class KeptAttributes {
   }
 }
 
-/** Gives what `name` names the owner, mode and time that it had before a copy. */
-export function restoreAttributes(fd: number, name: ByteString, before: FileStat): void {
-  const at = nameOf(name);
-  const now = findStat(fd, name);
-  // A change of owner would drop capabilities of a file that needs none.
-  if (now?.uid !== before.uid || now.gid !== before.gid) fchownat(fd, at, before.uid, before.gid);
-  fchmodat(fd, at, before.mode & permissions);
-  utimensat(fd, at, undefined, timeOf(before));
+/** Makes `name` of a layer below, and the new name `to`, two names of an exact copy. */
+export function linkByCopy(fd: number, name: ByteString, to: Location): void {
+  const [from, target]: [EntryAt, EntryAt] = [
+    [fd, nameOf(name)],
+    [to.fd, nameOf(to.name)],
+  ];
+  copyEntry(from, target, { unsupportedXattrs: "fail" });
+  unlinkat(...from);
+  linkat(...target, ...from);
 }
 
 const timeOf = ({ mtimeSec, mtimeNsec }: FileStat): bigint => BigInt(mtimeSec) * 1_000_000_000n + BigInt(mtimeNsec);

@@ -25,7 +25,7 @@ import {
 } from "../host/sys.ts";
 import { fileCreationMask } from "../host/umask.ts";
 import { type ByteString, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
-import { restoreAttributes } from "./kept-attributes.ts";
+import { linkByCopy } from "./kept-attributes.ts";
 import type { TarEntry, TarReader } from "./read-tar.ts";
 import { type Directory, findStat, isDirectory, type RootTree } from "./root-tree.ts";
 
@@ -35,8 +35,8 @@ export type PlaceOptions = {
   readonly escapeXattrs?: { readonly from: string; readonly to: string };
   /** Prefixes of attributes that no entry may have. */
   readonly refusedXattrs?: readonly string[];
-  /** A hard link's target gets back what the tree forgets of it (kept-attributes.ts). */
-  readonly keepAttributes?: boolean;
+  /** Whether the hard link target at a real path must be copied before it gets another name (kept-attributes.ts). */
+  readonly copiesTarget?: (path: ByteString) => boolean;
   /** Everything gets this owner. */
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Told before `name` is removed for an entry; may throw. */
@@ -233,8 +233,9 @@ function placeLink(
   }
   // By real paths: removal may have closed both directories, and opening one may close the other only when 64 are open.
   const from = target.tree.make(source.path);
-  linkat(from.fd, nameOf(to.name), directoryAgain(target).fd, nameOf(target.name));
-  if (options.keepAttributes === true) restoreAttributes(from.fd, to.name, stat);
+  const { fd } = directoryAgain(target);
+  if (options.copiesTarget?.(real) === true) linkByCopy(from.fd, to.name, { fd, name: target.name });
+  else linkat(from.fd, nameOf(to.name), fd, nameOf(target.name));
   return real;
 }
 

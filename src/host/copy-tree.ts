@@ -58,7 +58,7 @@ function copyEntries(copy: Copy, place: Place): void {
     const path = place.path.length === 0 ? name : Buffer.concat([place.path, Buffer.from("/"), name]);
     if ((stat.mode & type.mask) === type.directory) copyDirectory(copy, { ...place, path }, name);
     else if (linkCopied(copy, { ...place, path }, { name, stat })) continue;
-    else copyLeaf(place, name, stat);
+    else copyLeaf([place.from, name], [place.to, name], stat);
     setAttributes([place.from, name], [place.to, name], { ...copy, stat });
   }
 }
@@ -91,17 +91,17 @@ function linkCopied(copy: Copy, place: Place, entry: { name: Buffer; stat: FileS
   return true;
 }
 
-function copyLeaf(place: Place, name: Buffer, stat: FileStat): void {
+function copyLeaf(from: EntryAt, to: EntryAt, stat: FileStat): void {
   const kind = stat.mode & type.mask;
-  if (kind === type.file) copyFile(place, name, stat.size);
-  else if (kind === type.symlink) symlinkat(readlinkat(place.from, name), place.to, name);
-  else mknodat(place.to, name, kind | 0o600, stat.rdevMajor, stat.rdevMinor);
+  if (kind === type.file) copyFile(from, to, stat.size);
+  else if (kind === type.symlink) symlinkat(readlinkat(...from), ...to);
+  else mknodat(...to, kind | 0o600, stat.rdevMajor, stat.rdevMinor);
 }
 
-function copyFile(place: Place, name: Buffer, size: number): void {
-  const from = openat2(place.from, name, { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK });
+function copyFile(source: EntryAt, target: EntryAt, size: number): void {
+  const from = openat2(...source, { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK });
   try {
-    const to = openat2(place.to, name, { flags: O.RDWR | O.CREAT | O.EXCL | O.NOFOLLOW, mode: 0o600 });
+    const to = openat2(...target, { flags: O.RDWR | O.CREAT | O.EXCL | O.NOFOLLOW, mode: 0o600 });
     try {
       if (size > 0) copyFileData(from, to, size);
     } finally {
@@ -110,6 +110,13 @@ function copyFile(place: Place, name: Buffer, size: number): void {
   } finally {
     closeRead(from);
   }
+}
+
+/** An exact copy of one entry that is no directory. */
+export function copyEntry(from: EntryAt, to: EntryAt, options: Pick<CopyTreeOptions, "unsupportedXattrs">): void {
+  const stat = statat(...from);
+  copyLeaf(from, to, stat);
+  setAttributes(from, to, { ...options, stat });
 }
 
 /** Copies owner, xattrs, mode and modification time of one entry to another. */

@@ -58,6 +58,33 @@ test("a hard link in a new directory to a file that was replaced below stays one
     },
   ));
 
+test("a hard link to a device, a pipe, a symlink or a setuid file below is to the same thing", () =>
+  shown(
+    [
+      [
+        directory("./"),
+        { path: "null", type: "char", mode: 0o6666, uid: 1, gid: 2, major: 1, minor: 3, ...old },
+        { path: "pipe", type: "fifo", mode: 0o640, uid: 3, gid: 4, ...old },
+        { path: "link", type: "symlink", link: "nowhere", mode: 0o777, uid: 5, gid: 6, ...old },
+        { path: "file", content: "text", mode: 0o6755, uid: 7, gid: 8, ...old },
+      ],
+      ["null", "pipe", "link", "file"].flatMap((link): TestEntry[] =>
+        ["one", "two"].map((name) => ({ path: `${link}-${name}`, type: "link", link })),
+      ),
+    ],
+    (tree) => {
+      const modes = { null: 0o026666, pipe: 0o010640, link: 0o120777, file: 0o106755 };
+      const owners = { null: 1, pipe: 3, link: 5, file: 7 };
+      for (const name of ["null", "pipe", "link", "file"] as const) {
+        const [first, ...others] = ["", "-one", "-two"].map((more) => lstatSync(join(tree, name + more)));
+        assert.deepEqual([first?.mode, first?.uid, first?.gid], [modes[name], owners[name], owners[name] + 1], name);
+        assert.equal(secondsOf(join(tree, name)), old.mtime);
+        for (const other of others) assert.equal(other.ino, first?.ino, name);
+      }
+      assert.equal(lstatSync(join(tree, "null")).rdev, (1 << 8) | 3);
+    },
+  ));
+
 test("an image cannot bring what the program obeys, in the lowest layer as little as above", async () => {
   await using bench = await StoreBench.open(fuseOverlayfs);
   const base = (await bench.add(undefined, await tarOf(directory("a"), { path: "a/b" }), "image:a")).chainId;
