@@ -11,7 +11,15 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mountTable } from "../src/host/mount.ts";
 import { cannotMakePool, zfsHome } from "../src/storage-driver/zfs/zfs-pool.fixture.ts";
-import { busyboxTar, type Daemon, scratchFolder, startStrata, succeed, unmountBelow } from "./support/engine.ts";
+import {
+  busyboxTar,
+  command,
+  type Daemon,
+  scratchFolder,
+  startStrata,
+  succeed,
+  unmountBelow,
+} from "./support/engine.ts";
 
 type World = {
   readonly scratch: string;
@@ -104,8 +112,19 @@ async function beginStory(world: World): Promise<void> {
   assert.equal(await kept(world), "here", "the container outlived the daemon");
 }
 
+/** An offline check reads every layer by its digest through the driver, and gives back what it mounted. */
+async function assertSound(world: World): Promise<void> {
+  await world.daemon.stop();
+  const roots = ["--data-root", world.dataRoot, "--exec-root", world.daemon.execRoot];
+  const strata = new URL("../bin/strata", import.meta.url).pathname;
+  const { code, stdout, stderr } = await command(strata, ["check", ...roots, "--storage-driver", world.driver]);
+  assert.equal(code, 0, stdout + stderr);
+  world.daemon = await start(world);
+}
+
 /** Everything is removed; start-up and a moment later only the driver's own folders may stand. */
 async function endStory(world: World): Promise<void> {
+  await assertSound(world);
   await world.daemon.ok(["rm", "-f", "stays", "other"]);
   await world.daemon.ok(["rmi", "busybox"]);
   await world.daemon.stop();

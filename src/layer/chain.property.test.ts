@@ -43,17 +43,28 @@ type ShownLayer = { readonly lines: readonly string[]; readonly hasLinks: boolea
  * several names before are not compared.
  */
 function withoutBrokenLinks(shown: Shown, truth: Shown): Shown {
+  return loosened(shown, truth, { breaks: ({ hasLinks }) => hasLinks, loosen: unlinked });
+}
+
+type Loosening = {
+  /** Whether a layer may break the links of inodes that had several names before. */
+  readonly breaks: (layer: ShownLayer) => boolean;
+  /** What is compared of a line whose links may be broken; `told` is the line as it should be. */
+  readonly loosen: (line: string, told: string | undefined) => string;
+};
+
+function loosened(shown: Shown, truth: Shown, { breaks, loosen }: Loosening): Shown {
   const loose = new Set<string>();
-  const layers = shown.layers.map(({ lines, hasLinks }, index) => {
-    if (hasLinks) for (const name of linkedNames(truth.layers[index - 1]?.lines ?? [])) loose.add(name);
-    for (const line of truth.layers[index]?.lines ?? []) {
-      const [path, first] = linkOf(line);
+  const layers = shown.layers.map((layer, index) => {
+    const told = new Map((truth.layers[index]?.lines ?? []).map((line) => [linkOf(line)[0], line]));
+    if (breaks(layer)) for (const name of linkedNames(truth.layers[index - 1]?.lines ?? [])) loose.add(name);
+    for (const [path, first] of [...told.values()].map(linkOf))
       if (first !== undefined && (loose.has(path) || loose.has(first)))
         for (const name of [path, first]) loose.add(name);
-    }
+    const isLoose = (line: string): boolean => linkOf(line).some((name) => loose.has(name ?? ""));
     return {
-      hasLinks,
-      lines: lines.map((line) => (linkOf(line).some((name) => loose.has(name ?? "")) ? unlinked(line) : line)),
+      hasLinks: layer.hasLinks,
+      lines: layer.lines.map((line) => (isLoose(line) ? loosen(line, told.get(linkOf(line)[0])) : line)),
     };
   });
   return { ...shown, layers };
@@ -160,16 +171,13 @@ const plain = (entry: TestEntry): TestEntry => {
 };
 
 /**
- * When one of a file's several names goes, or a new one comes, fuse-overlayfs copies another of them, without its setuid
- * and setgid bits. So those bits are not compared of files that had several names once, nor their links.
+ * When one of several names of a file of the layers below goes, or a new one comes, fuse-overlayfs copies another of them up:
+ * it becomes another file, without its setuid and setgid bits; of what is no regular file only the name is kept.
  */
 function withoutCopiedLinks(shown: Shown, truth: Shown): Shown {
-  const linked = new Set(truth.layers.flatMap(({ lines }) => linkedNames(lines)));
-  const layers = shown.layers.map(({ lines }) => ({
-    hasLinks: true,
-    lines: lines.map((line) => (linked.has(linkOf(line)[0]) ? unlinked(withoutSetId(line)) : line)),
-  }));
-  return { ...shown, layers };
+  const loosen: Loosening["loosen"] = (line, told = line) =>
+    /^\S+ 100/.test(told) ? unlinked(withoutSetId(line)) : `${linkOf(line)[0]}`;
+  return loosened(shown, truth, { breaks: () => true, loosen });
 }
 
 const withoutSetId = (line: string): string =>
