@@ -27,7 +27,13 @@ import { command, scratchFolder, startStrata, succeed, unmountBelow } from "./su
 const strata = new URL("../bin/strata", import.meta.url).pathname;
 const chain = /^sha256:[0-9a-f]{64}$/;
 
-type Item = { readonly kind: string; readonly name: string; readonly outcome: string; readonly reason?: string };
+type Item = {
+  readonly kind: string;
+  readonly name: string;
+  readonly outcome: string;
+  readonly reason?: string;
+  readonly notes?: readonly string[];
+};
 type Report = { readonly items: readonly Item[]; readonly problems: readonly string[] };
 
 describe("adopting from a data root that dockerd wrote with overlay2", () => {
@@ -202,6 +208,29 @@ describe("adopting from a data root that dockerd wrote with overlay2", () => {
     assert.deepEqual(
       mountTable().filter(({ target }) => target.startsWith(join(scratch.path, "killed"))),
       [],
+    );
+  });
+
+  test("names that are taken here stay, and are told", async () => {
+    {
+      await using daemon = await startStrata({ root: join(scratch.path, "taken") });
+      await daemon.ok(["import", join(scratch.path, "more.tar"), "busybox:latest"]);
+      await daemon.ok(["create", "--network", "host", "--name", "changed", "busybox", "x"]);
+      await daemon.ok(["volume", "create", "--label", "whose=mine", "named"]);
+    }
+    const done = await adopt(original, "taken");
+    const found = new Map(done.items.map((item) => [item.name, item]));
+    assert.equal(done.code, 1);
+    assert.match(found.get("changed")?.reason ?? "", /^the container [0-9a-f]{12} has its name here: rename/);
+    assert.equal(found.get("named")?.outcome, "present");
+    assert.equal(found.get("busybox:latest")?.outcome, "adopted");
+    assert.match(found.get("busybox:latest")?.notes?.join() ?? "", /the name busybox:latest is left to sha256:/);
+    await using daemon = await startStrata({ root: join(scratch.path, "taken") });
+    assert.equal(await daemon.ok(["inspect", "-f", "{{.Config.Image}} {{.Path}}", "changed"]), "busybox x");
+    assert.equal(await daemon.ok(["volume", "inspect", "-f", "{{.Labels.whose}}", "named"]), "mine");
+    assert.equal(
+      await daemon.ok(["run", "--rm", "--network", "host", image("busybox:latest"), "echo", "by id"]),
+      "by id",
     );
   });
 

@@ -3,7 +3,7 @@
  * daemon says too; the source is the same afterwards, to the last time and attribute; kills on the way lose nothing.
  */
 import assert from "node:assert/strict";
-import { statSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { checkDataRoot } from "../src/check/check.ts";
@@ -59,9 +59,11 @@ for (const { from, to } of cases)
       const said = await testimony(dockerd, scratch.path).finally(() => dockerd.stop());
       assert.deepEqual([busy.code, /a dockerd runs on/.test(busy.stderr)], [2, true], busy.stderr);
       await unmountBelow(roots.source);
+      nameByDigest(roots.source, from);
       const before = await picture(roots.source);
       const plan = JSON.parse((await adopt(roots, "--dry-run", "--json")).stdout);
       assert.deepEqual(new Set(plan.items.map(({ outcome }: { outcome: string }) => outcome)), new Set(["planned"]));
+      assert.equal(existsSync(join(roots.root, "data")), false, "a dry run makes no data root");
       const done = await adopt(roots, "--json");
       assert.equal(done.code, 0, done.stderr + done.stdout);
       assert.deepEqual(
@@ -82,12 +84,36 @@ for (const { from, to } of cases)
       const made = await daemon.ok(["volume", "inspect", "-f", "{{.CreatedAt}}", "named"]);
       const { ctimeMs } = statSync(join(roots.source, "volumes/named"));
       assert.equal(Date.parse(made), Math.trunc(ctimeMs / 1000) * 1000);
+      if (to === "overlay2") await keepsTimes(daemon, roots.source, from);
       await works(daemon);
       await daemon.stop();
       const checked = await checkDataRoot({ dataRoot: join(roots.root, "data"), execRoot: join(roots.root, "exec") });
       assert.deepEqual(checked.problems, []);
     });
   });
+
+/** No archive that a daemon gives has them whole. */
+async function keepsTimes({ ok }: Daemon, source: string, driver: string): Promise<void> {
+  const [id, upper = ""] = (await ok(["inspect", "-f", "{{.Id}} {{.GraphDriver.Data.UpperDir}}", "changed"])).split(
+    " ",
+  );
+  const mountId = readFileSync(join(source, "image", driver, `layerdb/mounts/${id}/mount-id`), "utf8");
+  const tree = driver === "overlay2" ? join(source, "overlay2", mountId, "diff") : join(source, "vfs/dir", mountId);
+  const times = (root: string): bigint[] =>
+    ["new", "new/deep/file"].map((path) => statSync(join(root, path), { bigint: true }).mtimeNs);
+  assert.deepEqual(times(upper), times(tree));
+}
+
+const digest = `sha256:${"5".repeat(64)}`;
+
+/** As a pull does, for which there is no registry here. */
+function nameByDigest(source: string, driver: string): void {
+  const path = join(source, "image", driver, "repositories.json");
+  const document = JSON.parse(readFileSync(path, "utf8"));
+  const { busybox } = document.Repositories;
+  busybox[`busybox@${digest}`] = busybox["busybox:latest"];
+  writeFileSync(path, JSON.stringify(document));
+}
 
 type Named = { readonly kind: string; readonly name: string; readonly outcome: string };
 
@@ -121,9 +147,14 @@ async function works({ ok, docker }: Daemon): Promise<void> {
     "cat /vol/file /from-image/file",
   ]);
   assert.equal(seen, "volume\nanonymous");
+  assert.equal(await ok(["start", "-a", "orphan"]), "lone", "its image was removed before");
+  const ports = await docker(["start", "ports"]);
+  assert.match(ports.stderr, /publishing ports is not supported/);
+  assert.equal(await ok(["inspect", "-f", "{{index .RepoDigests 0}}", "busybox"]), `busybox@${digest}`);
+  assert.match(await ok(["run", "--rm", "--network", "host", `busybox@${digest}`, "echo", "digest"]), /digest/);
   await ok(["commit", "changed", "committed"]);
   assert.equal(await ok(["run", "--rm", "--network", "host", "committed", "cat", "/new/deep/file"]), "x");
   assert.equal((await docker(["volume", "rm", "named"])).code, 1, "the container holds its volume");
-  await ok(["rm", "-f", "-v", "base", "changed", "fresh"]);
+  await ok(["rm", "-f", "-v", "base", "changed", "fresh", "orphan", "ports"]);
   assert.match(await ok(["volume", "ls", "-q"]), /named/);
 }

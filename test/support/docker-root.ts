@@ -104,6 +104,10 @@ async function fill({ ok, docker }: Daemon, scratch: string): Promise<void> {
   const asked = ["--label", "mine=yes", "-e", "A=b", "--memory", "64m", "-h", "changed", "--name", "changed"];
   const { code, stderr } = await docker([...run, ...asked, "app:1", "sh", "-c", changes]);
   if (code !== 3) throw new Error(`the container that changes things ended with ${code}: ${stderr}`);
+  await ok(["build", "-q", "--network", "host", "-t", "lone", "-"], { input: "FROM busybox\nRUN echo lone >/only" });
+  await ok(["create", "--network", "host", "--name", "orphan", "lone", "cat", "/only"]);
+  await ok(["rmi", "-f", "lone"]);
+  await ok(["create", "--name", "ports", "-p", "8080:80", "busybox", "true"]);
   await ok(["create", "--restart", "always", "--network", "none", "-it", "--name", "fresh", "app:2"]);
 }
 
@@ -129,7 +133,8 @@ export async function testimony(daemon: Daemon, scratch: string): Promise<Readon
       "Created",
     ]);
   }
-  for (const name of ["base", "changed", "fresh"]) Object.assign(said, await ofContainer(daemon, scratch, name));
+  for (const name of ["base", "changed", "fresh", "orphan"])
+    Object.assign(said, await ofContainer(daemon, scratch, name));
   for (const name of await lines(["volume", "ls", "-q"]))
     said[`volume ${name}`] = pick(await inspect(daemon, "volume", name), ["Driver", "Labels", "Options"]);
   return said;
