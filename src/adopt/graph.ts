@@ -10,6 +10,7 @@ import type { Mounts } from "../base/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import type { MountedTree } from "../layer/store.ts";
 import { streamTask } from "../layer/stream-task.ts";
+import { ZfsReader } from "./zfs-graph.ts";
 
 /** A container's layer and what is below it, as ids of the driver; `parents` from the topmost down. */
 export type ChangedLayer = { readonly id: string; readonly init: string; readonly parents: readonly string[] };
@@ -37,6 +38,7 @@ export const graphs: readonly KnownGraph[] = [
   { name: "overlay2", open: (context) => new OverlayReader(context) },
   { name: "btrfs", open: (context) => new TreeReader(context, "subvolumes") },
   { name: "vfs", open: (context) => new TreeReader(context, "dir") },
+  { name: "zfs", open: (context) => new ZfsReader(context) },
   { name: "aufs", open: (context) => new AufsReader(context) },
 ];
 
