@@ -9,7 +9,7 @@
  * recipe is gone then. Synchronous calls inside: for workers.
  */
 import { createHash } from "node:crypto";
-import { EngineError } from "../base/errors.ts";
+import { EngineError, isError } from "../base/errors.ts";
 import {
   closeRead,
   type FileStat,
@@ -21,6 +21,8 @@ import {
   utimensat,
 } from "../host/sys.ts";
 import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
+import { fact } from "./diff-facts.ts";
+import type { FreeDiff } from "./free-diff.ts";
 import { KeptAttributes } from "./kept-attributes.ts";
 import { made, PathTable } from "./path-table.ts";
 import {
@@ -45,6 +47,8 @@ export type ApplyOptions = {
   readonly refusedXattrs?: readonly string[];
   /** The tree forgets attributes of what stands around a change (kept-attributes.ts). */
   readonly keepAttributes?: boolean;
+  /** The tree is empty, and the layer is unpacked without what is below it. */
+  readonly free?: FreeDiff;
   readonly signal?: AbortSignal;
 };
 
@@ -122,6 +126,7 @@ class LayerTree implements Disposable {
   readonly #tree: RootTree;
   readonly #recipe: RecipeWriter;
   readonly #options: PlaceOptions;
+  readonly #free: FreeDiff | undefined;
   readonly #made = new PathTable();
   readonly #kept: KeptAttributes | undefined;
   /** Times of directories by real path, "" for the root. */
@@ -135,10 +140,12 @@ class LayerTree implements Disposable {
     const copiesTarget = (path: ByteString): boolean =>
       this.#kept !== undefined && (this.#made.get(path) & made.entry) === 0 && this.#kept.copy(path);
     this.#options = { copiesTarget, refusedXattrs, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
+    this.#free = options.free;
     this.#tree = new RootTree(root, {
       beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
       onOpen: (path) => this.#kept?.note(path),
       afterImplied: (path) => {
+        this.#free?.implied(path);
         this.#made.add(path, made.fresh);
         this.#made.addAbove(path);
         this.#kept?.change(splitPath(path).parent);
@@ -152,7 +159,7 @@ class LayerTree implements Disposable {
     if (path === "") return this.#applyRoot(entry);
     const meaning = meaningOf(path);
     if (meaning.kind === "ignored") return;
-    if (meaning.kind === "entry") return this.#place(entry, path, reader);
+    if (meaning.kind === "entry") return this.#placeOrDepend(entry, path, reader);
     try {
       if (meaning.kind === "opaque") this.#hideAll(meaning.directory);
       else this.#hide(meaning.directory, meaning.name);
@@ -166,6 +173,7 @@ class LayerTree implements Disposable {
     const described = (path: ByteString): boolean =>
       path === "" ? this.#times.has("") : (this.#made.get(path) & (made.directory | made.fresh)) !== 0;
     this.#kept?.restore(this.#tree, described);
+    this.#free?.finish(this.#tree);
     for (const [path, time] of this.#times) {
       if (path !== "" && (this.#made.get(path) & made.directory) === 0) continue;
       const directory = this.#tree.find(path);
@@ -177,6 +185,16 @@ class LayerTree implements Disposable {
     this.#tree[Symbol.dispose]();
   }
 
+  /** A hard link that leads nowhere here may lead below. */
+  async #placeOrDepend(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> {
+    try {
+      await this.#place(entry, path, reader);
+    } catch (error) {
+      if (this.#free === undefined || entry.type !== "link" || !isError(error, "invalid_argument")) throw error;
+      this.#free.facts.setDependent();
+    }
+  }
+
   async #place(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> {
     if (entry.type === "link" && entryPath(entry.link, "hard link target").startsWith(`${aufsLinks}/`))
       throw new EngineError("unsupported", `hard link ${quoted(entry.path)} leads into aufs' own store (${aufsLinks})`);
@@ -184,6 +202,7 @@ class LayerTree implements Disposable {
     const { path: real } = placed;
     this.#made.addAbove(real);
     this.#noteChange(placed);
+    this.#free?.placed(real, entry.type === "directory");
     if (entry.type === "directory") {
       this.#made.add(real, made.entry | made.directory | (placed.kept ? 0 : made.fresh));
       this.#times.set(real, boundTime(entry.mtime));
@@ -228,6 +247,7 @@ class LayerTree implements Disposable {
       throw explained(error, entry);
     }
     this.#tree.reopen("");
+    this.#free?.facts.directory("", fact.described);
     this.#times.set("", boundTime(entry.mtime));
   }
 
@@ -235,6 +255,7 @@ class LayerTree implements Disposable {
   #beforeRemove(path: ByteString, stat: FileStat, at: Location): void {
     this.#kept?.forget(path);
     this.#kept?.change(splitPath(path).parent);
+    this.#free?.facts.removed(path, isDirectory(stat.mode));
     const flags = this.#made.get(path);
     if (flags === 0) return;
     if ((flags & made.counted) !== 0 && isFile(stat.mode) && stat.nlink === 1) this.size -= stat.size;
@@ -252,6 +273,10 @@ class LayerTree implements Disposable {
 
   /** A whiteout: what the layers below have as `name` goes. */
   #hide(parent: ByteString, name: ByteString): void {
+    if (this.#free !== undefined) {
+      this.#free.hide(this.#tree, parent, name);
+      return;
+    }
     const directory = this.#tree.find(parent);
     const stat = directory === undefined ? undefined : findStat(directory.fd, name);
     if (directory === undefined || stat === undefined) return;
@@ -266,6 +291,10 @@ class LayerTree implements Disposable {
 
   /** An opaque whiteout: what the layers below have inside goes, the directory itself stays. */
   #hideAll(path: ByteString): void {
+    if (this.#free !== undefined) {
+      this.#free.hideAll(this.#tree, path);
+      return;
+    }
     const directory = this.#tree.find(path);
     if (directory === undefined) return;
     if (directory.path === "" || (this.#made.get(directory.path) & made.fresh) === 0)

@@ -9,10 +9,12 @@ import { type AppliedLayer, applyLayer } from "./apply-layer.ts";
 import { quoted } from "./bytes.ts";
 import { type CompareOptions, compareTrees, compareTreesSize, compareTreesTar } from "./compare-trees.ts";
 import { extractTree } from "./extract-tree.ts";
+import { FreeDiff, type OpaqueMark } from "./free-diff.ts";
 import { type MatchArgument, matchTree, unmatchedPaths } from "./match-tree.ts";
 import { overlayChanges, overlayChangesTar } from "./overlay-changes.ts";
 import { packTree } from "./pack-tree.ts";
 import { restoreTar } from "./restore-tar.ts";
+import { type SettleArgument, type Settled, settleDiff } from "./settle-diff.ts";
 import { type TreeSize, treeSize } from "./tree-size.ts";
 import type { TarTimes } from "./write-difference.ts";
 
@@ -27,6 +29,23 @@ export type ApplyLayerArgument = {
 /** The input is the uncompressed tar. */
 export function applyLayerTask({ root, ...options }: ApplyLayerArgument, context: TaskContext): Promise<AppliedLayer> {
   return applyLayer(context.input, root, { ...options, signal: context.signal });
+}
+
+export type UnpackDiffArgument = ApplyLayerArgument & { readonly opaque: OpaqueMark };
+
+/** A layer that was unpacked without the tree below it; `facts` are undefined when it cannot stand so. */
+export type UnpackedDiff = AppliedLayer & { readonly facts: Uint8Array | undefined };
+
+/** The input is the uncompressed tar, `root` an empty directory. */
+export async function unpackDiffTask(argument: UnpackDiffArgument, context: TaskContext): Promise<UnpackedDiff> {
+  const { root, opaque, ...options } = argument;
+  const free = new FreeDiff(opaque);
+  const applied = await applyLayer(context.input, root, { ...options, free, signal: context.signal });
+  return { ...applied, facts: free.facts.dependent ? undefined : free.facts.encode() };
+}
+
+export function settleDiffTask(argument: SettleArgument): Settled {
+  return settleDiff(argument);
 }
 
 export type RestoreTarArgument = { readonly recipePath: string; readonly root: string };

@@ -72,6 +72,29 @@ const cases: readonly Case[] = [
     drivers: [overlay2, vfs],
   },
   {
+    name: "a layer whose unpacked tar is gone is lost",
+    damage: (root) => root.run("rm", "-rf", root.folder(root.dataOf(root.idOf(root.low)))),
+    finds: ["layer-data-missing"],
+    lost: ["layer-data-missing"],
+    says: /unpacked tar that it shares/,
+    drivers: [overlay2],
+  },
+  {
+    name: "an unpacked tar that no layer stands on is removed",
+    damage: (root) => {
+      root.run("mkdir", root.folder(stranger));
+      root.sql(`INSERT INTO layer_diffs (id, driver, state, diff_id) VALUES ('${stranger}', 'overlay2', 'ready', 'x')`);
+    },
+    finds: ["layer-unused"],
+    drivers: [overlay2],
+  },
+  {
+    name: "an unpacked tar whose facts cannot be read is not shared further",
+    damage: (root) => root.sql("UPDATE layer_diffs SET facts = x'00' WHERE id = ?", root.dataOf(root.idOf(root.low))),
+    finds: ["layer-record-damaged"],
+    drivers: [overlay2],
+  },
+  {
     name: "a file with other content is lost, and named",
     damage: (root) =>
       root.run("sh", "-c", 'printf X | dd of="$0" conv=notrunc', join(writable(root, root.idOf(root.low)), "bin/tool")),
@@ -193,9 +216,7 @@ const cases: readonly Case[] = [
   {
     name: "a parent that is not recorded, with an image that lacks a layer",
     damage: (root) => {
-      const id = root.idOf(root.low);
-      root.run("rm", "-rf", root.folder(id), root.recipe(root.low));
-      root.sql("DELETE FROM layer_layers WHERE id = ?", id);
+      root.erase(root.low);
     },
     finds: ["container-layer-missing", "image-layer-missing", "layer-parent-missing"],
     lost: ["container-layer-missing", "image-layer-missing", "layer-parent-missing"],
@@ -212,6 +233,20 @@ const cases: readonly Case[] = [
     lost: ["image-config-damaged"],
     // Its layers are nobody's from then on.
     forced: ["layer-unused", "layer-unused", "layer-unused"],
+    drivers: [vfs],
+  },
+  {
+    name: "an image whose layers are gone is removed with --force, with the tar that one shared",
+    damage: (root) => {
+      for (const table of ["container", "layer_writables", "volume_reference"]) root.sql(`DELETE FROM ${table}`);
+      root.run("rm", "-rf", join(root.root, "containers", containerId));
+      root.sql("UPDATE image SET bytes = replace(bytes, 'amd64', 'arm64') WHERE id = ?", root.app);
+    },
+    finds: ["image-config-damaged", "layer-data-unknown"],
+    lost: ["image-config-damaged"],
+    // Its layers are nobody's from then on.
+    forced: ["layer-unused", "layer-unused", "layer-unused", "layer-unused"],
+    drivers: [overlay2],
   },
   {
     name: "an image config with another digest is lost while a container uses it",

@@ -23,7 +23,7 @@ import type { LayerStore, PendingLayer } from "../layer/store.ts";
 import type { Database } from "../metadata/database.ts";
 import { openDatabase } from "../metadata/open.ts";
 import { networkSchema } from "../network/open.ts";
-import type { DriverFactory } from "../storage-driver/driver.ts";
+import type { DriverFactory, StorageDriver } from "../storage-driver/driver.ts";
 import { openVolumeStore } from "../volume/open.ts";
 import { volumeSchema } from "../volume/schema.ts";
 import { openVolumeDrivers } from "../volume-driver/list.ts";
@@ -54,6 +54,7 @@ export const containerId = "c".repeat(64);
 
 type Stores = AsyncDisposable & {
   readonly database: Database;
+  readonly driver: StorageDriver;
   readonly layers: LayerStore;
   readonly images: ImageStore;
 };
@@ -108,11 +109,15 @@ export class DataRoot implements AsyncDisposable {
   }
 
   row(statement: string, ...parameters: readonly SQLInputValue[]): Readonly<Record<string, unknown>> {
+    const [row] = this.rows(statement, ...parameters);
+    assert.ok(row !== undefined, `no row for ${statement}`);
+    return row;
+  }
+
+  rows(statement: string, ...parameters: readonly SQLInputValue[]): readonly Readonly<Record<string, unknown>>[] {
     const database = new DatabaseSync(join(this.root, "meta.db"), { readOnly: true });
     try {
-      const row = database.prepare(statement).get(...parameters);
-      assert.ok(row !== undefined, `no row for ${statement}`);
-      return row;
+      return database.prepare(statement).all(...parameters);
     } finally {
       database.close();
     }
@@ -135,13 +140,29 @@ export class DataRoot implements AsyncDisposable {
     return join(this.root, name, ...parts, id);
   }
 
+  /** The driver's id of what a layer's files stand in: its own, or that of the unpacked tar which it shares. */
+  dataOf(id: string): string {
+    const [row] = this.rows("SELECT coalesce(diff, id) AS data FROM layer_layers WHERE id = ?", id);
+    return row === undefined ? id : String(row.data);
+  }
+
   /** Where the files of a layer stand. */
   tree(id: string): string {
-    return this.factory.name === "overlay2" ? join(this.folder(id), "diff") : this.folder(id);
+    const folder = this.folder(this.dataOf(id));
+    return this.factory.name === "overlay2" ? join(folder, "diff") : folder;
+  }
+
+  /** Takes a layer's record away with all that it keeps. */
+  erase(chainId: ChainId): void {
+    const id = this.idOf(chainId);
+    const data = this.dataOf(id);
+    this.run("rm", "-rf", this.folder(id), this.folder(data), this.recipe(chainId));
+    this.sql("DELETE FROM layer_layers WHERE id = ?", id);
+    if (data !== id) this.sql("DELETE FROM layer_diffs WHERE id = ?", data);
   }
 
   recipe(chainId: ChainId): string {
-    return join(this.root, "layers/recipes", this.idOf(chainId));
+    return join(this.root, "layers/recipes", this.dataOf(this.idOf(chainId)));
   }
 
   async open(): Promise<Stores> {
@@ -152,7 +173,7 @@ export class DataRoot implements AsyncDisposable {
     const layers = stack.use(await openLayerStore({ root, execRoot, driver, database, pool }));
     const images = openImageStore({ database, layers, events: new EventBus() });
     const kept = stack.move();
-    return { database, layers, images, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+    return { database, driver, layers, images, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   }
 
   /** The other image, which no test damages, gives its tar back and shows its file. */
@@ -175,6 +196,8 @@ export class DataRoot implements AsyncDisposable {
     this.app = stores.images.get("app:1").id;
     await this.#volume(stores.database);
     await this.#container(stores);
+    // A layer that had to be unpacked again left the first try in the trash.
+    await stores.driver.sweep();
   }
 
   async #image({ layers, images }: Stores, name: string, tars: readonly Buffer[]): Promise<readonly PendingLayer[]> {

@@ -7,9 +7,10 @@ import { chainIdOf, parseChainId, parseDiffId } from "../base/digest.ts";
 import { EngineError, errorMessage } from "../base/errors.ts";
 import type { StorageDriver } from "../storage-driver/driver.ts";
 import { type CheckContext, type DriverState, layerObject, lostLayer } from "./context.ts";
+import { lackingDiff, reportDiffs } from "./diffs.ts";
 import type { Mend } from "./problem.ts";
 import { rebuildInit } from "./rebuild-init.ts";
-import { ancestryOf, type LayerRecord } from "./records.ts";
+import { ancestryOf, type LayerRecord, stackOf } from "./records.ts";
 import { reportVerified } from "./report-layer.ts";
 import type { Verified, VerifyArgument } from "./verify-task.ts";
 
@@ -40,7 +41,8 @@ export async function checkLayerRecords(context: CheckContext, driver: StorageDr
     if (row.state !== "ready") reportHalfMade(context, state, row);
     else if (await checkRecord(context, state, row)) visible.add(row.id);
   }
-  reportUnused(context, state, rows);
+  const going = reportUnused(context, state, rows);
+  reportDiffs(context, state, going);
   reportUnknown(context, state);
   return state;
 }
@@ -74,7 +76,9 @@ async function checkRecord(context: CheckContext, state: DriverState, row: Layer
     context.checked.unverified++;
     return false;
   }
-  const why = await whyInvisible(context, state.driver, ancestry ?? []);
+  const lacks = lackingDiff(context, state, row);
+  if (lacks !== undefined) return reportMissing(context, state, { row, why: lacks });
+  const why = await whyInvisible(context, state.driver, stackOf(snapshot, row.id));
   return why === undefined || reportMissing(context, state, { row, why });
 }
 
@@ -129,7 +133,7 @@ function reportMissing(
       ...finding,
       repair: "makes it again: it holds only what the engine puts into every container",
       mend: {
-        run: () => rebuildInit(context, state.driver, ancestryOf(snapshot, row.id) ?? [row.id]),
+        run: () => rebuildInit(context, state.driver, stackOf(snapshot, row.id)),
         // Where trees are compared, the new files' times count as changes: the containers are measured anew.
         statements: [{ sql: "UPDATE layer_writables SET size = NULL WHERE init = ?", parameters: [row.id] }],
       },
@@ -156,7 +160,8 @@ function reportHalfMade({ findings }: CheckContext, state: DriverState, row: Lay
   });
 }
 
-function reportUnused(context: CheckContext, state: DriverState, rows: readonly LayerRecord[]): void {
+/** Returns the ids of what is not needed. */
+function reportUnused(context: CheckContext, state: DriverState, rows: readonly LayerRecord[]): ReadonlySet<string> {
   const needed = neededLayers(context);
   // Without a parent an init layer serves containers without an image; it stays.
   const isUnused = ({ id, kind, parent, state: at }: LayerRecord): boolean =>
@@ -171,11 +176,16 @@ function reportUnused(context: CheckContext, state: DriverState, rows: readonly 
       repair: "removes it",
       mend: forget(state, row),
     });
+  return new Set(unused.map(({ id }) => id));
 }
 
 /** Data without a record. Ids of other drivers' rows cannot stand here: ids are never used twice. */
 function reportUnknown({ snapshot, findings }: CheckContext, { driver, present }: DriverState): void {
-  const known = new Set([...snapshot.layers.keys(), ...snapshot.writables.map(({ data }) => data)]);
+  const known = new Set([
+    ...snapshot.layers.keys(),
+    ...snapshot.diffs.keys(),
+    ...snapshot.writables.map(({ data }) => data),
+  ]);
   for (const id of present)
     if (!known.has(id))
       findings.push({
@@ -212,19 +222,21 @@ export async function verifyLayers(context: CheckContext, states: readonly Drive
 }
 
 async function verify(context: CheckContext, { driver, visible }: DriverState, row: LayerRecord): Promise<Verified> {
-  const [id = "", ...parents] = ancestryOf(context.snapshot, row.id) ?? [];
+  const { snapshot } = context;
+  const [id = "", ...parents] = stackOf(snapshot, row.id);
   await using stack = new AsyncDisposableStack();
   const { path: root } = stack.use(await context.mountView(await driver.mounts({ id, parents }, "layer")));
-  const below = await viewBelow(parents, stack);
-  const recipePath = join(context.dataRoot, "layers/recipes", row.id);
+  const below = await viewBelow(stack);
+  const recipePath = join(context.dataRoot, "layers/recipes", row.diff ?? row.id);
   const argument: VerifyArgument = { recipePath, root, below, tarSize: row.tarSize };
   const verified = await context.pool.run<VerifyArgument, Verified>(tasks, "verifyLayerTask", argument);
   context.checked.layers++;
   context.checked.bytes += verified.tarSize;
   return verified;
 
-  async function viewBelow([parent, ...more]: readonly string[], views: AsyncDisposableStack) {
-    if (parent !== undefined && !visible.has(parent)) return undefined;
+  async function viewBelow(views: AsyncDisposableStack) {
+    if (row.parent !== undefined && !visible.has(row.parent)) return undefined;
+    const [parent, ...more] = row.parent === undefined ? [] : stackOf(snapshot, row.parent);
     const mounts = parent === undefined ? [] : await driver.mounts({ id: parent, parents: more }, "layer");
     return views.use(await context.mountView(mounts)).path;
   }

@@ -25,7 +25,7 @@ export async function checkLeftovers(context: CheckContext): Promise<void> {
   const writables = new Set(snapshot.writables.map(({ data }) => data));
   const marks = { noun: "a mark of a container's layer that is gone", is: (name: string) => !writables.has(name) };
   await reportPaths(context, join(dataRoot, "layers/open"), marks);
-  const isUnknown = (name: string): boolean => !snapshot.layers.has(name);
+  const isUnknown = (name: string): boolean => !snapshot.layers.has(name) && !snapshot.diffs.has(name);
   const recipes = { noun: "no record names it", is: isUnknown, kind: "layer-recipe-unknown" } as const;
   await reportPaths(context, join(dataRoot, "layers/recipes"), recipes);
   const containers = new Set(snapshot.containers.map(({ id }) => String(id)));

@@ -1,4 +1,5 @@
 /** Rows of every store as a check reads them: at once, on a read-only connection, before any store opens and reconciles. */
+import { stackOf as stackOfChain } from "../layer/records.ts";
 import type { Database, Row } from "../metadata/database.ts";
 
 export type LayerRecord = {
@@ -11,6 +12,17 @@ export type LayerRecord = {
   readonly diffId: string;
   readonly size: number;
   readonly tarSize: number;
+  /** The unpacked tar that it shares with other layers; its own data is then only what that lacks on its chain. */
+  readonly diff: string | undefined;
+  readonly thin: boolean;
+};
+
+export type DiffRecord = {
+  readonly id: string;
+  readonly driver: string;
+  readonly state: string;
+  readonly diffId: string;
+  readonly facts: Uint8Array | undefined;
 };
 
 export type WritableRecord = {
@@ -28,6 +40,7 @@ export type ImageRecord = { readonly id: string; readonly bytes: string };
 export type Snapshot = {
   readonly database: Database;
   readonly layers: ReadonlyMap<string, LayerRecord>;
+  readonly diffs: ReadonlyMap<string, DiffRecord>;
   readonly writables: readonly WritableRecord[];
   readonly owners: readonly { readonly owner: string; readonly layer: string }[];
   readonly images: ReadonlyMap<string, ImageRecord>;
@@ -44,6 +57,7 @@ export function readSnapshot(database: Database): Snapshot {
   return {
     database,
     layers: new Map(layers.map((layer) => [layer.id, layer])),
+    diffs: new Map(database.all("SELECT * FROM layer_diffs").map((row) => [String(row.id), diffOf(row)])),
     writables: database.all("SELECT * FROM layer_writables ORDER BY id").map(writableOf),
     owners: database
       .all("SELECT owner, layer FROM layer_owners")
@@ -67,6 +81,18 @@ function layerOf(row: Row): LayerRecord {
     diffId: String(row.diff_id),
     size: Number(row.size),
     tarSize: Number(row.tar_size),
+    diff: row.diff === null ? undefined : String(row.diff),
+    thin: row.thin === 1,
+  };
+}
+
+function diffOf(row: Row): DiffRecord {
+  return {
+    id: String(row.id),
+    driver: String(row.driver),
+    state: String(row.state),
+    diffId: String(row.diff_id),
+    facts: row.facts instanceof Uint8Array ? row.facts : undefined,
   };
 }
 
@@ -91,4 +117,13 @@ export function ancestryOf({ layers }: Pick<Snapshot, "layers">, id: string): re
     next = layer.parent;
   }
   return [...chain];
+}
+
+/** Ids from `id` down as a driver stacks them; see layer/records.ts. */
+export function stackOf(snapshot: Pick<Snapshot, "layers">, id: string, thinAbove?: number): readonly string[] {
+  const chain = (ancestryOf(snapshot, id) ?? [id]).map((step) => snapshot.layers.get(step));
+  return stackOfChain(
+    chain.flatMap((layer) => (layer === undefined ? [] : [layer])),
+    thinAbove,
+  );
 }

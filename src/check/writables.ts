@@ -5,11 +5,12 @@ import { errorMessage } from "../base/errors.ts";
 import { decodeRow } from "../container/record.ts";
 import { isMountPoint } from "../host/mount.ts";
 import { changesSize } from "../layer/compare.ts";
+import { DiffRecords } from "../layer/diff-records.ts";
 import { Records } from "../layer/records.ts";
 import { TemporaryMounts } from "../layer/temporary-mounts.ts";
 import type { CheckContext, DriverState } from "./context.ts";
 import type { Mend } from "./problem.ts";
-import { ancestryOf, type WritableRecord } from "./records.ts";
+import { ancestryOf, stackOf, type WritableRecord } from "./records.ts";
 
 /** Looks at every writable layer of the driver. */
 export async function checkWritables(context: CheckContext, state: DriverState): Promise<void> {
@@ -82,7 +83,11 @@ function reportMissing(context: CheckContext, state: DriverState, { row, parents
     ...finding,
     repair: "makes it again, empty: the container starts from its image; what it wrote is lost",
     mend: {
-      createWritable: { driver, layer: { id: row.data, parents }, options: optionsOf(context, row.id) },
+      createWritable: {
+        driver,
+        layer: { id: row.data, parents: stackOf(context.snapshot, row.init ?? "", 1) },
+        options: optionsOf(context, row.id),
+      },
       statements: [{ sql: "UPDATE layer_writables SET size = 0 WHERE data = ?", parameters: [row.data], changes: 1 }],
     },
   });
@@ -105,7 +110,16 @@ async function checkSize(context: CheckContext, { driver }: DriverState, row: Wr
   const mountFolder = join(execRoot, "layers");
   if (row.init === undefined || isMountPoint(join(mountFolder, row.id))) return;
   const records = new Records(snapshot.database, driver.name);
-  const parts = { folder, mountFolder, driver, pool, records, mounts: new TemporaryMounts(execRoot) };
+  const diffRecords = new DiffRecords(snapshot.database, driver.name);
+  const parts = {
+    folder,
+    mountFolder,
+    driver,
+    pool,
+    records,
+    diffRecords,
+    mounts: new TemporaryMounts(execRoot),
+  };
   const { id, data, init, size } = row;
   let measured: number;
   try {

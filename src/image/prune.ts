@@ -1,9 +1,10 @@
 /** `docker image prune`: dangling images, or all that no container uses, by Docker's filters. */
 import { isError } from "../base/errors.ts";
 import { parseTimestamp } from "../base/timestamp.ts";
-import type { LayerStore } from "../layer/store.ts";
+import type { LayerInfo, LayerStore } from "../layer/store.ts";
 import { createdTime } from "./created.ts";
 import { type Filters, flagOf, matchesLabels, refuseUnknown, singleOf } from "./filter.ts";
+import { bytesOf } from "./sizes.ts";
 import type { Image, ImageStore, RemovedImage, RemoveImageOptions } from "./store.ts";
 
 export type PruneOptions = {
@@ -28,14 +29,15 @@ export async function pruneImages(
 ): Promise<PrunedImages> {
   refuseUnknown(filters, ["dangling", "label", "label!", "until"]);
   const danglingOnly = flagOf(filters, "dangling") ?? true;
-  const sizes = new Map<string, number>(layers.list().map(({ chainId, size }) => [chainId, size]));
+  const known = new Map<string, LayerInfo>(layers.list().map((layer) => [layer.chainId, layer]));
   const removed: RemovedImage[] = [];
   for (const name of candidates(images, filters).flatMap((image) => namesToRemove(image, danglingOnly))) {
     signal?.throwIfAborted();
     removed.push(...(await removeUnused(images, name, usedBy)));
   }
-  const reclaimed = removed.reduce((sum, item) => sum + ("deleted" in item ? (sizes.get(item.deleted) ?? 0) : 0), 0);
-  return { removed, reclaimed };
+  const gone = removed.flatMap((item) => ("deleted" in item ? (known.get(item.deleted) ?? []) : []));
+  const kept = new Set(layers.list().map(({ content }) => content));
+  return { removed, reclaimed: bytesOf(gone.filter(({ content }) => !kept.has(content))) };
 }
 
 function candidates(images: ImageStore, filters: Filters): readonly Image[] {

@@ -20,20 +20,25 @@ export async function collect(parts: Parts, leases: Leases, sweeper: Sweeper): P
   await sweeper.settleDebts();
   for (let attempt = 1; ; attempt++) {
     const garbage = findGarbage(parts, leases);
-    if (garbage.layers.length === 0) return [];
-    const ids = [...garbage.inits, ...garbage.layers.map(({ id }) => id)];
+    const layers = [...garbage.inits, ...garbage.layers.map(({ id }) => id)];
+    if (layers.length + garbage.diffs.length === 0) return [];
     try {
-      await leases.doom(ids, () => remove(parts, ids, sweeper));
-      return garbage.layers.map(({ id: _, ...info }) => info);
+      await leases.doom([...layers, ...garbage.diffs], () => remove(parts, { layers, diffs: garbage.diffs }, sweeper));
+      return garbage.layers.map(({ id: _, diff: __, ...info }) => info);
     } catch (error) {
       if (!isError(error, "conflict") || attempt === attempts) throw error;
     }
   }
 }
 
-type Garbage = { readonly layers: readonly LayerRow[]; readonly inits: readonly string[] };
+type Garbage = {
+  readonly layers: readonly LayerRow[];
+  readonly inits: readonly string[];
+  readonly diffs: readonly string[];
+};
 
-function findGarbage({ records }: Parts, leases: Leases): Garbage {
+function findGarbage(parts: Parts, leases: Leases): Garbage {
+  const { records } = parts;
   const layers = records.layers();
   const byChain = new Map(layers.map((layer) => [layer.chainId, layer]));
   const held = records.heldLayers();
@@ -48,7 +53,17 @@ function findGarbage({ records }: Parts, leases: Leases): Garbage {
   const garbage = layers.filter((layer) => !needed.has(layer.id));
   const ids = new Set(garbage.map(({ id }) => id));
   const inits = records.inits().filter(({ top }) => top !== undefined && ids.has(top));
-  return { layers: childrenFirst(garbage), inits: inits.map(({ id }) => id) };
+  return {
+    layers: childrenFirst(garbage),
+    inits: inits.map(({ id }) => id),
+    diffs: unusedDiffs(parts, leases, ids),
+  };
+}
+
+/** Diffs that no layer stands on, once `going` are gone. */
+function unusedDiffs({ diffRecords }: Parts, leases: Leases, going: ReadonlySet<string>): string[] {
+  const used = new Set(diffRecords.uses().flatMap(({ diff, layer }) => (going.has(layer) ? [] : [diff])));
+  return diffRecords.ready().flatMap(({ id }) => (used.has(id) || leases.has(id) ? [] : [id]));
 }
 
 function childrenFirst(layers: readonly LayerRow[]): LayerRow[] {
@@ -71,15 +86,24 @@ function childrenFirst(layers: readonly LayerRow[]): LayerRow[] {
   return layers.toSorted((a, b) => (depths.get(b) ?? 0) - (depths.get(a) ?? 0));
 }
 
-async function remove(parts: Parts, ids: readonly string[], sweeper: Sweeper): Promise<void> {
-  const { records, driver } = parts;
-  await records.transact(ids.map((id) => records.removingLayer(id)));
+type Going = { readonly layers: readonly string[]; readonly diffs: readonly string[] };
+
+async function remove(parts: Parts, { layers, diffs }: Going, sweeper: Sweeper): Promise<void> {
+  const { records, diffRecords, driver } = parts;
+  await records.transact([
+    ...layers.map((id) => records.removingLayer(id)),
+    ...diffs.map((id) => diffRecords.removing(id)),
+  ]);
+  const ids = [...layers, ...diffs];
   await sweeper.carryOut(ids.join(), async () => {
     for (const id of ids) {
       await driver.remove(id);
       await rm(recipePath(parts, id), { force: true });
     }
-    const forgotten = ids.map((id) => records.forget({ table: "layer_layers", id }));
+    const forgotten = [
+      ...layers.map((id) => records.forget({ table: "layer_layers", id })),
+      ...diffs.map((id) => records.forget({ table: "layer_diffs", id })),
+    ];
     await records.transact(forgotten, { durable: false });
   });
 }

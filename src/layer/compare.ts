@@ -21,7 +21,7 @@ export type Subject = { readonly row: WritableRow; readonly path: string | undef
 /** The layer as its driver knows it. */
 export const writableRef = (parts: Parts, { data, init }: WritableRow): LayerRef => ({
   id: data,
-  parents: parts.records.ancestry(init),
+  parents: parts.records.ancestry(init, 1),
 });
 
 /** Bytes of regular files that were added or changed, each inode once. */
@@ -149,6 +149,6 @@ async function compareArgument(
   { base, tree }: Trees,
   signal?: AbortSignal,
 ): Promise<object> {
-  const ref = { id: row.data, parents: records.ancestry(row.init) };
+  const ref = { id: row.data, parents: records.ancestry(row.init, 1) };
   return { base, tree, candidates: await driver.candidates?.(ref, signal) };
 }

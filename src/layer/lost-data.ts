@@ -19,14 +19,14 @@ export async function orTellLost<T>(parts: Parts, ref: LayerRef, work: () => Pro
 
 /** One sentence for each layer and container layer without data. */
 export function lostAmong(parts: Parts, there: ReadonlySet<string>): readonly string[] {
-  const { records } = parts;
+  const { records, diffRecords } = parts;
   const writables = records.writables().map(({ data }) => data);
-  const ids = [...records.layers(), ...records.inits()].map(({ id }) => id);
+  const ids = [...records.layers(), ...diffRecords.ready(), ...records.inits()].map(({ id }) => id);
   return [...ids, ...writables].filter((id) => !there.has(id)).map((id) => tellLost(parts, id));
 }
 
 function tellLost({ records, driver }: Parts, id: string): string {
-  const layer = records.layers().find((row) => row.id === id);
+  const layer = records.layers().find((row) => row.id === id || row.diff === id);
   const writable = records.writables().find((row) => row.data === id);
   const what =
     layer !== undefined

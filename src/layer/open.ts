@@ -11,15 +11,17 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Change } from "../base/change.ts";
-import type { ChainId } from "../base/digest.ts";
+import type { ChainId, DiffId } from "../base/digest.ts";
 import { EngineError } from "../base/errors.ts";
 import type { Pool } from "../host/pool.ts";
 import type { Database, Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory, StorageDriver } from "../storage-driver/driver.ts";
 import { collect } from "./collect.ts";
+import { DiffRecords } from "./diff-records.ts";
+import { Diffs } from "./diffs.ts";
 import { Leases } from "./leases.ts";
 import { orTellLost } from "./lost-data.ts";
-import { type Parts, refOf } from "./parts.ts";
+import { type Parts, refOf, shownOf } from "./parts.ts";
 import { reconcile } from "./reconcile.ts";
 import { type LayerRow, Records } from "./records.ts";
 import { Registrations } from "./register.ts";
@@ -28,6 +30,7 @@ import type {
   LayerStore,
   MountedTree,
   PendingLayer,
+  PreparedLayer,
   RegisterOptions,
   WritableOptions,
   WritableView,
@@ -59,7 +62,9 @@ export async function openLayerStore(options: LayerStoreOptions): Promise<LayerS
   const mounts = new TemporaryMounts(execRoot);
   await mounts.open();
   const records = new Records(database, driver.name);
-  const parts: Parts = { folder, mountFolder: join(execRoot, "layers"), driver, pool, records, mounts };
+  const diffRecords = new DiffRecords(database, driver.name);
+  const mountFolder = join(execRoot, "layers");
+  const parts: Parts = { folder, mountFolder, driver, pool, records, diffRecords, mounts };
   const store = new OpenLayerStore(parts);
   await store.open(options.report ?? (() => undefined));
   return store;
@@ -70,6 +75,7 @@ class OpenLayerStore implements LayerStore {
   readonly #parts: Parts;
   readonly #leases = new Leases();
   readonly #sweeper: Sweeper;
+  readonly #diffs: Diffs;
   readonly #registrations: Registrations;
   readonly #writables: Writables;
   #closing: Promise<void> | undefined;
@@ -78,7 +84,8 @@ class OpenLayerStore implements LayerStore {
     this.#parts = parts;
     this.driverName = parts.driver.name;
     this.#sweeper = new Sweeper(parts.driver);
-    this.#registrations = new Registrations(parts, this.#leases, this.#sweeper);
+    this.#diffs = new Diffs(parts, this.#leases, this.#sweeper);
+    this.#registrations = new Registrations(parts, this.#leases, { diffs: this.#diffs, sweeper: this.#sweeper });
     this.#writables = new Writables(parts, this.#sweeper);
   }
 
@@ -89,18 +96,38 @@ class OpenLayerStore implements LayerStore {
     this.#sweeper.start();
   }
 
-  async register(
+  register(
     parent: ChainId | undefined,
     tar: AsyncIterable<Uint8Array>,
     options?: RegisterOptions,
   ): Promise<PendingLayer> {
-    try {
-      return await this.#registrations.register(parent, tar, options);
-    } catch (error) {
-      // What was unpacked until then is in the driver's trash.
-      this.#sweeper.start();
-      throw error;
-    }
+    return this.#registrations.register(parent, tar, options);
+  }
+
+  get preparesLayers(): boolean {
+    return this.#diffs.marks !== undefined;
+  }
+
+  async prepare(tar: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<PreparedLayer> {
+    const { marks } = this.#diffs;
+    if (marks === undefined)
+      throw new EngineError(
+        "unsupported",
+        `the ${this.driverName} storage driver unpacks a layer over its parent only`,
+      );
+    const diff = await this.#diffs.unpack(marks, tar, signal);
+    let given: Promise<void> | undefined;
+    return {
+      diffId: diff.diffId,
+      [Symbol.asyncDispose]: () => {
+        given ??= this.#diffs.give(diff);
+        return given;
+      },
+    };
+  }
+
+  hasDiff(diffId: DiffId): boolean {
+    return this.#diffs.has(diffId);
   }
 
   publish(layers: readonly PendingLayer[], statements: readonly Statement[]): Promise<void> {
@@ -109,7 +136,6 @@ class OpenLayerStore implements LayerStore {
 
   async abandon(layers: readonly PendingLayer[]): Promise<void> {
     await this.#registrations.abandon(layers);
-    this.#sweeper.start();
   }
 
   find(chainId: ChainId): LayerInfo | undefined {
@@ -201,7 +227,7 @@ class OpenLayerStore implements LayerStore {
   }
 
   describeLayer(chainId: ChainId): Readonly<Record<string, string>> {
-    return this.#parts.driver.describe(refOf(this.#parts, this.#get(chainId).id), "layer");
+    return this.#parts.driver.describe(shownOf(this.#parts, this.#get(chainId).id), "layer");
   }
 
   driverStatus(): Promise<readonly (readonly [string, string])[]> {
@@ -226,6 +252,6 @@ class OpenLayerStore implements LayerStore {
   }
 }
 
-function withoutId({ id: _, ...info }: LayerRow): LayerInfo {
+function withoutId({ id: _, diff: __, ...info }: LayerRow): LayerInfo {
   return info;
 }

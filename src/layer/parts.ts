@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Pool } from "../host/pool.ts";
 import type { LayerRef, StorageDriver } from "../storage-driver/driver.ts";
+import type { DiffRecords } from "./diff-records.ts";
 import type { Records } from "./records.ts";
 import type { TemporaryMounts } from "./temporary-mounts.ts";
 
@@ -14,6 +15,7 @@ export type Parts = {
   readonly driver: StorageDriver;
   readonly pool: Pool;
   readonly records: Records;
+  readonly diffRecords: DiffRecords;
   readonly mounts: TemporaryMounts;
 };
 
@@ -27,4 +29,10 @@ export const recipePath = (parts: Parts, id: string): string => join(parts.folde
 export function refOf(parts: Parts, id: string): LayerRef {
   const [, ...parents] = parts.records.ancestry(id);
   return { id, parents };
+}
+
+/** Where a layer's files stand: the diff instead of a layer that has only a root of its own. */
+export function shownOf(parts: Parts, id: string): LayerRef {
+  const [top = id, ...parents] = parts.records.ancestry(id, 0);
+  return { id: top, parents };
 }

@@ -20,6 +20,7 @@ export async function reconcile(parts: Parts, report: (message: string) => void)
     ...layers,
     ...records.inits().map(({ id }) => id),
     ...records.writables().map((row) => row.data),
+    ...parts.diffRecords.ready().map(({ id }) => id),
   ]);
   const there = await driver.list();
   for (const id of there) if (!known.has(id)) await driver.remove(id);

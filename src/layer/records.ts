@@ -7,7 +7,7 @@ import type { Database, Row, SqlValue, Statement, TransactOptions } from "../met
 import type { LayerInfo } from "./store.ts";
 
 /** A ready image layer with its driver's id. */
-export type LayerRow = LayerInfo & { readonly id: string };
+export type LayerRow = LayerInfo & { readonly id: string; readonly diff: string | undefined };
 
 /** A container's layer. `size` is undefined when nobody knows it. */
 export type WritableRow = {
@@ -18,16 +18,16 @@ export type WritableRow = {
 };
 
 /** What the store must clean up: a row that is not ready. */
-export type Remnant = { readonly id: string; readonly table: "layer_layers" | "layer_writables" };
+export type Remnant = { readonly id: string; readonly table: "layer_layers" | "layer_writables" | "layer_diffs" };
 
-const layerColumns = "l.id, l.chain_id, l.diff_id, l.size, l.tar_size, p.chain_id AS parent_chain";
+const layerColumns = "l.id, l.diff, l.chain_id, l.diff_id, l.size, l.tar_size, p.chain_id AS parent_chain";
 const layerFrom = "FROM layer_layers l LEFT JOIN layer_layers p ON l.parent = p.id";
 const isReady = "l.driver = ? AND l.kind = 'image' AND l.state = 'ready'";
 
-const ancestry = `WITH RECURSIVE up (id, parent, depth) AS (
-  SELECT id, parent, 0 FROM layer_layers WHERE id = ?
-  UNION ALL SELECT l.id, l.parent, up.depth + 1 FROM layer_layers l JOIN up ON l.id = up.parent
-) SELECT id FROM up ORDER BY depth`;
+const ancestry = `WITH RECURSIVE up (id, parent, diff, thin, depth) AS (
+  SELECT id, parent, diff, thin, 0 FROM layer_layers WHERE id = ?
+  UNION ALL SELECT l.id, l.parent, l.diff, l.thin, up.depth + 1 FROM layer_layers l JOIN up ON l.id = up.parent
+) SELECT id, diff, thin FROM up ORDER BY depth`;
 
 export class Records {
   readonly #database: Database;
@@ -62,14 +62,22 @@ export class Records {
       .map(layerRow);
   }
 
-  /** Ids of layers of every driver. */
+  /** Ids of layers and diffs of every driver. */
   everyLayerId(): ReadonlySet<string> {
-    return new Set(this.#database.all("SELECT id FROM layer_layers").map((row) => text(row.id)));
+    const rows = this.#database.all("SELECT id FROM layer_layers UNION ALL SELECT id FROM layer_diffs");
+    return new Set(rows.map((row) => text(row.id)));
   }
 
-  /** The ids of a layer (of any kind and state) and everything below it, from the top down. */
-  ancestry(id: string): readonly string[] {
-    return this.#database.all(ancestry, id).map((row) => text(row.id));
+  /** The ids of a layer (of any kind and state) and everything below it, from the top down, as a driver stacks them; thin ones only above `thinAbove`. */
+  ancestry(id: string, thinAbove = 2): readonly string[] {
+    return stackOf(
+      this.#database.all(ancestry, id).map(({ id, diff, thin }) => ({
+        id: text(id),
+        diff: diff === null ? undefined : text(diff),
+        thin: thin === 1,
+      })),
+      thinAbove,
+    );
   }
 
   findInit(top: string | undefined): string | undefined {
@@ -127,28 +135,35 @@ export class Records {
   remnants(): readonly Remnant[] {
     const rows = this.#database.all(
       `SELECT data AS id, 'layer_writables' AS part FROM layer_writables WHERE driver = ?1 AND state <> 'ready'
-       UNION ALL SELECT id, 'layer_layers' FROM layer_layers WHERE driver = ?1 AND state <> 'ready'`,
+       UNION ALL SELECT id, 'layer_layers' FROM layer_layers WHERE driver = ?1 AND state <> 'ready'
+       UNION ALL SELECT id, 'layer_diffs' FROM layer_diffs WHERE driver = ?1 AND state <> 'ready'`,
       this.#driver,
     );
+    const tables = ["layer_layers", "layer_diffs"] as const;
     return rows.map((row) => ({
       id: text(row.id),
-      table: row.part === "layer_layers" ? "layer_layers" : "layer_writables",
+      table: tables.find((table) => table === row.part) ?? "layer_writables",
     }));
   }
 
-  insertLayer(layer: { id: string; kind: "image" | "init"; parent: string | undefined }): Statement {
-    const { id, kind, parent } = layer;
+  insertLayer(layer: { id: string; kind: "image" | "init"; parent: string | undefined; diff?: string }): Statement {
+    const { id, kind, parent, diff = null } = layer;
     if (parent === undefined)
       return {
-        sql: "INSERT INTO layer_layers (id, driver, kind, state) VALUES (?, ?, ?, 'staging')",
-        parameters: [id, this.#driver, kind],
+        sql: "INSERT INTO layer_layers (id, driver, kind, state, diff) VALUES (?, ?, ?, 'staging', ?)",
+        parameters: [id, this.#driver, kind, diff],
       };
     return {
-      sql: `INSERT INTO layer_layers (id, driver, kind, state, parent)
-            SELECT ?, ?, ?, 'staging', id FROM layer_layers WHERE id = ? AND state <> 'removing'`,
-      parameters: [id, this.#driver, kind, parent],
+      sql: `INSERT INTO layer_layers (id, driver, kind, state, diff, parent)
+            SELECT ?, ?, ?, 'staging', ?, id FROM layer_layers WHERE id = ? AND state <> 'removing'`,
+      parameters: [id, this.#driver, kind, diff, parent],
       changes: 1,
     };
+  }
+
+  /** Of a layer with a diff: nothing but the root's attributes is its own. */
+  thinLayer(id: string): Statement {
+    return { sql: "UPDATE layer_layers SET thin = 1 WHERE id = ?", parameters: [id] };
   }
 
   /** staging -> ready, with what is known now. One that is ready already stays so. */
@@ -172,7 +187,7 @@ export class Records {
   /** ready -> removing, unless somebody needs it by now; hand in children first. */
   removingLayer(id: string): Statement {
     return {
-      sql: `UPDATE layer_layers SET state = 'removing', parent = NULL WHERE id = ?1 AND state = 'ready'
+      sql: `UPDATE layer_layers SET state = 'removing', parent = NULL, diff = NULL WHERE id = ?1 AND state = 'ready'
             AND NOT EXISTS (SELECT 1 FROM layer_owners WHERE layer = ?1)
             AND NOT EXISTS (SELECT 1 FROM layer_layers WHERE parent = ?1)
             AND NOT EXISTS (SELECT 1 FROM layer_writables WHERE init = ?1)`,
@@ -185,7 +200,7 @@ export class Records {
   loosenRemnants(): readonly Statement[] {
     return [
       {
-        sql: "UPDATE layer_layers SET parent = NULL WHERE driver = ? AND state <> 'ready'",
+        sql: "UPDATE layer_layers SET parent = NULL, diff = NULL WHERE driver = ? AND state <> 'ready'",
         parameters: [this.#driver],
       },
       {
@@ -196,7 +211,7 @@ export class Records {
   }
 
   forget(remnant: Remnant): Statement {
-    const key = remnant.table === "layer_layers" ? "id" : "data";
+    const key = remnant.table === "layer_writables" ? "data" : "id";
     return { sql: `DELETE FROM ${remnant.table} WHERE ${key} = ? AND state <> 'ready'`, parameters: [remnant.id] };
   }
 
@@ -236,10 +251,29 @@ export class Records {
   }
 }
 
+/** One layer of a chain: what it keeps itself, and the diff that it shares. */
+export type Storey = { readonly id: string; readonly diff: string | undefined; readonly thin: boolean };
+
+/**
+ * A chain as a driver stacks it. A thin layer stands only where its root can be asked for: at the top, and directly
+ * below a top that has no diff. A diff that stands twice is needed only where it is higher: it hides there all that it
+ * would hide or show again below.
+ */
+export function stackOf(chain: readonly Storey[], thinAbove = 2): readonly string[] {
+  const most = chain[0]?.diff === undefined ? thinAbove : Math.min(thinAbove, 1);
+  const stack = chain.flatMap(({ id, diff, thin }, depth) => [
+    ...(thin && depth >= most ? [] : [id]),
+    ...(diff === undefined ? [] : [diff]),
+  ]);
+  return [...new Set(stack)];
+}
+
 function layerRow(row: Row): LayerRow {
   const parent = row.parent_chain;
   return {
     id: text(row.id),
+    diff: typeof row.diff === "string" ? row.diff : undefined,
+    content: text(row.diff ?? row.id),
     chainId: parseChainId(text(row.chain_id)),
     diffId: parseDiffId(text(row.diff_id)) as DiffId,
     parent: parent === null || parent === undefined ? undefined : parseChainId(text(parent)),

@@ -7,32 +7,46 @@
  * Every pending layer holds a lease on itself per caller, and one on its parent for as long as it is pending.
  */
 import { rm, stat } from "node:fs/promises";
+import type { Settled } from "../archive/settle-diff.ts";
 import { type ChainId, chainIdOf, type DiffId, parseDiffId } from "../base/digest.ts";
-import { EngineError } from "../base/errors.ts";
+import { EngineError, errorMessage, isError } from "../base/errors.ts";
 import { syncDirectory, syncFilesystem } from "../host/durable.ts";
 import type { Statement } from "../metadata/database.ts";
+import type { DiffMarks } from "../storage-driver/driver.ts";
+import type { Diff } from "./diff-records.ts";
+import type { Diffs } from "./diffs.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Leases } from "./leases.ts";
 import { type Parts, randomId, recipePath, refOf } from "./parts.ts";
 import type { LayerInfo, PendingLayer, RegisterOptions } from "./store.ts";
 import type { Sweeper } from "./sweeper.ts";
-import { unpack } from "./unpack.ts";
+import { settle, unpack } from "./unpack.ts";
 
 /** A layer that is unpacked and fixed, but not acknowledged. */
-type Pending = { readonly id: string; readonly info: LayerInfo; readonly parent: string | undefined };
+type Pending = {
+  readonly id: string;
+  readonly info: LayerInfo;
+  readonly parent: string | undefined;
+  readonly diff?: Diff;
+};
+
+/** Where a layer is to stand: the chain below, and the driver's id of its top. */
+type Place = { readonly parent: ChainId | undefined; readonly below: string | undefined };
 
 export class Registrations {
   readonly #parts: Parts;
   readonly #leases: Leases;
+  readonly #diffs: Diffs;
   readonly #sweeper: Sweeper;
   readonly #locks = new KeyedLock();
   readonly #pending = new Map<ChainId, Pending>();
   /** Leases that callers hold, by the very object they were given. */
   readonly #handles = new Map<PendingLayer, string>();
 
-  constructor(parts: Parts, leases: Leases, sweeper: Sweeper) {
+  constructor(parts: Parts, leases: Leases, { diffs, sweeper }: { diffs: Diffs; sweeper: Sweeper }) {
     this.#parts = parts;
     this.#leases = leases;
+    this.#diffs = diffs;
     this.#sweeper = sweeper;
   }
 
@@ -59,10 +73,14 @@ export class Registrations {
     const fresh = this.#withPendingBelow(layers);
     if (fresh.length > 0) await this.#sync();
     const { records } = this.#parts;
-    await records.transact([...fresh.map(({ id, info }) => records.readyLayer(id, info)), ...statements]);
-    for (const { id, info, parent } of fresh) {
+    const diffs = fresh.flatMap(({ diff }) => (diff === undefined ? [] : [diff]));
+    const ready = fresh.map(({ id, info }) => records.readyLayer(id, info));
+    await records.transact([...this.#diffs.readyStatements(diffs), ...ready, ...statements]);
+    this.#diffs.published(diffs);
+    for (const { id, info, parent, diff } of fresh) {
       if (this.#pending.get(info.chainId)?.id !== id) continue;
       this.#pending.delete(info.chainId);
+      if (diff !== undefined) await this.#diffs.give(diff);
       if (parent !== undefined) this.#leases.give(parent);
     }
     for (const layer of layers) this.#release(layer);
@@ -156,23 +174,85 @@ export class Registrations {
   async #unpack(
     parent: ChainId | undefined,
     tar: AsyncIterable<Uint8Array>,
-    { expected, signal }: RegisterOptions,
+    options: RegisterOptions,
   ): Promise<Pending> {
     const below = parent === undefined ? undefined : await this.#lease(parent);
     if (parent !== undefined && below === undefined) throw new EngineError("not_found", `No such layer: ${parent}`);
+    const place = { parent, below: below?.id };
+    try {
+      if (this.#diffs.marks === undefined) return await this.#unpackOver(place, tar, options);
+      return await this.#unpackApart(place, tar, { ...options, marks: this.#diffs.marks });
+    } catch (error) {
+      if (below !== undefined) await this.#giveBack(below);
+      throw error;
+    }
+  }
+
+  /** Unpacks the tar on its own, or takes it as it is here, and puts it over the parent; where it does not fit, it is applied again. */
+  async #unpackApart(
+    place: Place,
+    tar: AsyncIterable<Uint8Array>,
+    { expected, signal, marks }: RegisterOptions & { readonly marks: DiffMarks },
+  ): Promise<Pending> {
+    const here = expected === undefined ? undefined : await this.#diffs.find(expected);
+    const diff = here ?? (await this.#diffs.unpack(marks, tar, signal));
+    let settled: Pending | undefined;
+    try {
+      signal?.throwIfAborted();
+      verified(diff.diffId, expected);
+      settled = await this.#settle(place, diff);
+      return (
+        settled ??
+        (await this.#unpackOver(place, this.#diffs.tar(diff), { expected: diff.diffId, ...(signal ? { signal } : {}) }))
+      );
+    } finally {
+      if (settled === undefined) await this.#diffs.give(diff);
+    }
+  }
+
+  /** Undefined where the diff does not mean what its tar means over that parent. */
+  async #settle({ parent, below }: Place, diff: Diff): Promise<Pending | undefined> {
+    const { diffId, size, tarSize, facts } = diff;
+    if (facts === undefined) return undefined;
     const id = randomId();
     const { records } = this.#parts;
     try {
-      await records.note(records.insertLayer({ id, kind: "image", parent: below?.id }));
+      await records.note(records.insertLayer({ id, kind: "image", parent: below, diff: diff.id }));
+      const layer = refOf(this.#parts, id);
+      this.#checkDepth(layer.parents.length);
+      const settled = await settle(this.#parts, layer, { below, facts }).catch(unreadable);
+      if (!settled.fits) {
+        await this.#erase(id);
+        return undefined;
+      }
+      if (settled.corrected === 0) await records.note(records.thinLayer(id));
+      const info = { chainId: chainIdOf(parent, diffId), diffId, parent, size, tarSize, content: diff.id };
+      return { id, info, parent: below, diff };
+    } catch (error) {
+      await this.#erase(id);
+      throw error;
+    }
+  }
+
+  /** Applies the tar to the tree of the chain below. */
+  async #unpackOver(
+    { parent, below }: Place,
+    tar: AsyncIterable<Uint8Array>,
+    { expected, signal }: RegisterOptions,
+  ): Promise<Pending> {
+    const id = randomId();
+    const { records } = this.#parts;
+    try {
+      await records.note(records.insertLayer({ id, kind: "image", parent: below }));
       const layer = refOf(this.#parts, id);
       this.#checkDepth(layer.parents.length + 1);
       const applied = await unpack(this.#parts, layer, { tar, ...(signal ? { signal } : {}) });
       const diffId = verified(parseDiffId(applied.diffId), expected);
-      const info = { chainId: chainIdOf(parent, diffId), diffId, parent, size: applied.size, tarSize: applied.tarSize };
-      return { id, info, parent: below?.id };
+      const { size, tarSize } = applied;
+      const info = { chainId: chainIdOf(parent, diffId), diffId, parent, size, tarSize, content: id };
+      return { id, info, parent: below };
     } catch (error) {
       await this.#erase(id);
-      if (below !== undefined) await this.#giveBack(below);
       throw error;
     }
   }
@@ -199,21 +279,23 @@ export class Registrations {
     }
   }
 
-  async #drop({ id, parent }: Pending): Promise<void> {
+  async #drop({ id, parent, diff }: Pending): Promise<void> {
     await this.#erase(id);
+    if (diff !== undefined) await this.#diffs.give(diff);
     if (parent === undefined) return;
     const below = this.#pending.values().find((pending) => pending.id === parent);
     if (below === undefined) this.#leases.give(parent);
     else await this.#giveBack(below);
   }
 
-  #erase(id: string): Promise<void> {
+  async #erase(id: string): Promise<void> {
     const { driver, records } = this.#parts;
-    return this.#sweeper.carryOut(id, async () => {
+    await this.#sweeper.carryOut(id, async () => {
       await driver.remove(id);
       await rm(recipePath(this.#parts, id), { force: true });
       await records.note(records.forget({ table: "layer_layers", id }));
     });
+    this.#sweeper.start();
   }
 
   /** The pending ones of `layers` and of everything below them, lowest first. */
@@ -239,7 +321,14 @@ export class Registrations {
   }
 }
 
-const infoOf = ({ chainId, diffId, parent, size, tarSize }: LayerInfo): LayerInfo => ({
+/** Facts that cannot be read settle nothing. */
+function unreadable(error: unknown): Settled {
+  if (isError(error, "data_loss")) return { fits: false, why: errorMessage(error) };
+  throw error;
+}
+
+const infoOf = ({ chainId, diffId, parent, size, tarSize, content }: LayerInfo): LayerInfo => ({
+  content,
   chainId,
   diffId,
   parent,

@@ -62,7 +62,9 @@ for (const factory of [overlay2, vfs])
     const low = await bench.add(undefined, base, "image:a");
     const top = await bench.add(low.chainId, child, "image:b");
     await bench.store.createWritable("c1", top.chainId, none);
-    const id = String(bench.database.get("SELECT id FROM layer_layers WHERE chain_id = ?", top.chainId)?.id);
+    const id = String(
+      bench.database.get("SELECT coalesce(diff, id) AS id FROM layer_layers WHERE chain_id = ?", top.chainId)?.id,
+    );
     await bench.driver.remove(id);
     const told: string[] = [];
     await bench.reopen("crash", (message) => told.push(message));

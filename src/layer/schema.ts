@@ -6,6 +6,8 @@
  * `layer_layers`: kind `image` (known by chain_id once ready) and `init` (what the engine puts over an image; its
  * parent is the image's top layer). `layer_owners`: who holds a chain. `layer_writables`: containers' layers; `size` is
  * what the last unmount measured, NULL when nobody knows. `layer_driver`: what `strata migrate` did (driver-roles.ts).
+ * `layer_diffs`: unpacked tars that stand under several layers; a layer with a `diff` keeps only what that lacks on its
+ * chain, and when it is `thin` that is the root's attributes.
  */
 import type { Schema } from "../metadata/database.ts";
 
@@ -49,5 +51,18 @@ export const layerSchema: Schema = {
       role TEXT NOT NULL CHECK (role IN ('current', 'arriving', 'kept')),
       source TEXT
     ) STRICT;`,
+    `CREATE TABLE layer_diffs (
+      id TEXT PRIMARY KEY,
+      driver TEXT NOT NULL,
+      state TEXT NOT NULL CHECK (state IN ('staging', 'ready', 'removing')),
+      diff_id TEXT,
+      size INTEGER,
+      tar_size INTEGER,
+      facts BLOB
+    ) STRICT;
+    CREATE INDEX layer_diff_id ON layer_diffs (driver, diff_id);
+    ALTER TABLE layer_layers ADD COLUMN diff TEXT REFERENCES layer_diffs (id);
+    ALTER TABLE layer_layers ADD COLUMN thin INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX layer_layer_diff ON layer_layers (diff);`,
   ],
 };

@@ -90,11 +90,14 @@ export class StoreBench implements AsyncDisposable {
   async assertTidy(): Promise<void> {
     const rows = [
       ...this.database.all("SELECT id, state FROM layer_layers"),
+      ...this.database.all("SELECT id, state FROM layer_diffs"),
       ...this.database.all("SELECT data AS id, state FROM layer_writables WHERE state = 'ready'"),
     ];
     assert.deepEqual(new Set(rows.map(({ state }) => state)), rows.length === 0 ? new Set() : new Set(["ready"]));
     assert.deepEqual([...(await this.driver.list())].sort(), rows.map(({ id }) => String(id)).sort());
-    const recipes = this.database.all("SELECT id FROM layer_layers WHERE kind = 'image'").map(({ id }) => String(id));
+    const recipes = this.database
+      .all("SELECT id FROM layer_layers WHERE kind = 'image' AND diff IS NULL UNION SELECT id FROM layer_diffs")
+      .map(({ id }) => String(id));
     assert.deepEqual(readdirSync(join(this.root, "layers/recipes")).sort(), recipes.sort());
     assert.deepEqual(readdirSync(join(this.execRoot, "mnt")), []);
     assert.deepEqual(this.mounts("mnt"), []);

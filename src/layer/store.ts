@@ -19,6 +19,8 @@ export type LayerInfo = {
   readonly size: number;
   /** Bytes of its tar. */
   readonly tarSize: number;
+  /** The same for layers that share one unpacked tar: its bytes are on disk once. */
+  readonly content: string;
 };
 
 /** A layer that is registered but not yet acknowledged: `publish` makes it so together with other statements. */
@@ -36,7 +38,16 @@ export type RegisterOptions = {
 /** A directory where a filesystem is mounted until it is disposed. */
 export type MountedTree = AsyncDisposable & { readonly path: string };
 
+/** A tar that was unpacked before its parent is known; `register` with its diff ID as `expected` takes it. Given back when disposed. */
+export type PreparedLayer = AsyncDisposable & { readonly diffId: DiffId };
+
 export interface LayerStore extends AsyncDisposable {
+  /** True where {@link prepare} unpacks. */
+  readonly preparesLayers: boolean;
+  /** Unpacks a tar ahead of its parents, so that the layers of an image unpack side by side. Refused where the driver keeps whole trees. */
+  prepare(tar: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<PreparedLayer>;
+  /** True when a layer with this tar is here under whatever parent and need not be unpacked again. */
+  hasDiff(diffId: DiffId): boolean;
   /**
    * Unpacks an uncompressed layer tar over `parent`, hashing as it goes. Durable only after {@link publish}; until then the
    * store holds a lease on it (disposed by `publish` or `abandon`), so that nothing collects it. The same chain being

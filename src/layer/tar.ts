@@ -3,6 +3,7 @@
  * or the stream ends in data_loss. A reader must not trust the bytes before the stream has ended well.
  */
 import { EngineError, isError, systemCode } from "../base/errors.ts";
+import type { LayerRef } from "../storage-driver/driver.ts";
 import { orTellLost } from "./lost-data.ts";
 import { type Parts, recipePath, refOf } from "./parts.ts";
 import type { LayerRow } from "./records.ts";
@@ -11,11 +12,18 @@ import { streamTask } from "./stream-task.ts";
 const tasks = new URL("./tar-task.ts", import.meta.url);
 
 /** Streams the tar of `layer`. */
-export async function* layerTar(parts: Parts, layer: LayerRow): AsyncGenerator<Uint8Array, void, void> {
+export const layerTar = (parts: Parts, layer: LayerRow): AsyncGenerator<Uint8Array, void, void> =>
+  restoredTar(parts, refOf(parts, layer.id), layer);
+
+/** Streams the tar whose recipe and files `content` has, out of the view `shown`. */
+export async function* restoredTar(
+  parts: Parts,
+  shown: LayerRef,
+  layer: Content,
+): AsyncGenerator<Uint8Array, void, void> {
   const { driver, mounts, pool } = parts;
-  const ref = refOf(parts, layer.id);
-  await using tree = await orTellLost(parts, ref, async () => mounts.mount(await driver.mounts(ref, "layer")));
-  const argument = { recipePath: recipePath(parts, layer.id), root: tree.path };
+  await using tree = await orTellLost(parts, shown, async () => mounts.mount(await driver.mounts(shown, "layer")));
+  const argument = { recipePath: recipePath(parts, layer.content), root: tree.path };
   try {
     const digest = yield* streamTask<typeof argument, string>(pool, {
       module: tasks,
@@ -28,11 +36,13 @@ export async function* layerTar(parts: Parts, layer: LayerRow): AsyncGenerator<U
   }
 }
 
+type Content = Pick<LayerRow, "content" | "diffId">;
+
 const isMissingData = (error: unknown): boolean =>
   isError(error, "data_loss") || isError(error, "not_found") || systemCode(error) === "ENOENT";
 
 /** Docker's words (moby layer/ro_layer.go). */
-const unverifiable = ({ diffId }: LayerRow, cause?: unknown): EngineError =>
+const unverifiable = ({ diffId }: Content, cause?: unknown): EngineError =>
   new EngineError(
     "data_loss",
     `could not verify layer data for: ${diffId}. This may be because internal files in the layer store were modified. Re-pulling or rebuilding this image may resolve the issue`,

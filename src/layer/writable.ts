@@ -68,7 +68,7 @@ export class Writables {
     const init = await this.#inits.get(this.#layerId(top));
     const data = randomId();
     try {
-      const layer = { id: data, parents: records.ancestry(init) };
+      const layer = { id: data, parents: records.ancestry(init, 1) };
       await driver.createWritable(layer, storageOptions);
       if (changes !== undefined) await fillWritable(this.#parts, layer, changes);
       if (fill !== undefined) await this.#fill(layer, fill);

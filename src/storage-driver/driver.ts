@@ -53,12 +53,27 @@ export type ChangesDirectory = {
   readonly dialect: "overlay";
 };
 
+/**
+ * How a layer says, in files of its own, what it takes from the layers below: a whiteout is the character device 0:0,
+ * an opaque directory has this attribute.
+ */
+export type DiffMarks = {
+  readonly dialect: "overlay";
+  readonly opaque: { readonly attribute: string; readonly value: string };
+};
+
 export interface StorageDriver extends AsyncDisposable {
   /** Docker's name of the driver. */
   readonly name: string;
   /** The folder that holds everything the driver keeps; `syncfs` on it makes all of it durable. */
   readonly home: string;
   readonly traits: Traits;
+
+  /**
+   * Optional, for drivers whose layers are diffs that may stand over any parents, whatever they were staged over: how
+   * whoever fills a stage without parents writes whiteouts and opaque directories.
+   */
+  readonly diffMarks?: DiffMarks;
 
   /** Starts a layer over `parents`. The id is new. On failure nothing stays. */
   stage(layer: LayerRef): Promise<Stage>;

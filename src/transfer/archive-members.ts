@@ -69,6 +69,18 @@ export class ArchiveMembers {
     }
   }
 
+  /**
+   * Reads on to a member; true when others can be read beside it: it stands in the spool, or is put there if it has no
+   * more than `limit` bytes.
+   */
+  async setAside(name: string, limit: number): Promise<boolean> {
+    const found = await this.#find(normalName(name));
+    if (found === undefined || found.member !== undefined) return found?.member?.kind === "spooled";
+    if ((this.#current?.size ?? 0) > limit) return false;
+    await this.#keepCurrent();
+    return true;
+  }
+
   /** Reads nothing before it is iterated. Throws invalid_argument when the archive has no such file. */
   async *open(name: string): AsyncIterable<Uint8Array> {
     const key = normalName(name);

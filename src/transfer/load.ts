@@ -13,6 +13,7 @@ import type { PendingLayer } from "../layer/store.ts";
 import { ArchiveMembers } from "./archive-members.ts";
 import { type ArchivedImage, jsonLimit, readManifest } from "./load-manifest.ts";
 import type { TransferParts } from "./parts.ts";
+import { prepareLayers, wrongDiff } from "./prepare-layers.ts";
 import { countedBytes } from "./progress.ts";
 import type { SpoolRoot } from "./spool.ts";
 import type { LoadedImage } from "./transfer.ts";
@@ -22,7 +23,8 @@ export type LoadOptions = {
   readonly signal: AbortSignal | undefined;
 };
 
-type Load = Pick<TransferParts, "layers" | "images" | "events"> & LoadOptions & { readonly members: ArchiveMembers };
+export type Load = Pick<TransferParts, "layers" | "images" | "events"> &
+  LoadOptions & { readonly members: ArchiveMembers };
 
 export async function loadArchive(
   parts: Omit<TransferParts, "stagingRoot"> & { readonly spools: SpoolRoot },
@@ -49,6 +51,8 @@ async function loadImage(load: Load, image: ArchivedImage): Promise<readonly Loa
   const parsed = parseImageConfig(bytes);
   checkImage(image, parsed);
   const pending: PendingLayer[] = [];
+  // A layer that is unpacked already is found by its digest when it is registered.
+  await using _ = await prepareLayers(load, image, parsed.diffIds);
   try {
     for (const [index, diffId] of parsed.diffIds.entries())
       pending.push(
@@ -85,7 +89,7 @@ type LayerToLoad = {
 /** A layer that is here already is not read at all. */
 async function loadLayer(load: Load, { index, diffId, parent, name }: LayerToLoad): Promise<PendingLayer> {
   const { layers, members, progress, signal } = load;
-  const known = layers.find(chainIdOf(parent, diffId)) !== undefined;
+  const known = layers.find(chainIdOf(parent, diffId)) !== undefined || layers.hasDiff(diffId);
   const bytes = countedBytes(decompress(members.open(name)), diffId, progress);
   const layer = await layers.register(parent, bytes, {
     ...(known ? { expected: diffId } : {}),
@@ -93,10 +97,7 @@ async function loadLayer(load: Load, { index, diffId, parent, name }: LayerToLoa
   });
   if (layer.diffId === diffId) return layer;
   await layers.abandon([layer]);
-  throw new EngineError(
-    "data_loss",
-    `invalid diffID for layer ${index}: expected ${JSON.stringify(diffId)}, got ${JSON.stringify(layer.diffId)}`,
-  );
+  throw wrongDiff(index, diffId, layer.diffId);
 }
 
 /** Docker says which image loses its name. */

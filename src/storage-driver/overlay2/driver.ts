@@ -18,6 +18,7 @@ import { inUserNamespace, overlayMarkPrefix } from "../../host/user-namespace.ts
 import { DiffFolders } from "../diff-folders.ts";
 import type {
   ChangesDirectory,
+  DiffMarks,
   DriverContext,
   DriverFactory,
   LayerRef,
@@ -83,6 +84,10 @@ class Overlay2 implements StorageDriver {
   readonly name = "overlay2";
   readonly home: string;
   readonly traits: Traits;
+  readonly diffMarks: DiffMarks = {
+    dialect: "overlay",
+    opaque: { attribute: `${overlayMarkPrefix()}opaque`, value: "y" },
+  };
   readonly #parts: Parts;
   readonly #folders: DiffFolders;
 
