@@ -160,16 +160,23 @@ export class FaultStore implements AsyncDisposable {
   /** What is there beyond what the records and the kernel may hold: rows that are not ready, ids, recipes, mounts, folders, descriptors. */
   async leftovers(): Promise<string[]> {
     const rows = this.database.all(
-      "SELECT id, state FROM layer_layers UNION ALL SELECT data AS id, state FROM layer_writables",
+      `SELECT id, state FROM layer_layers UNION ALL SELECT data AS id, state FROM layer_writables
+       UNION ALL SELECT id, state FROM layer_diffs`,
     );
     const known = new Set(rows.map(({ id }) => String(id)));
     const ids = new Set(await this.driver.list());
-    const images = this.database.all("SELECT id FROM layer_layers WHERE kind = 'image'").map(({ id }) => String(id));
+    const images = this.database
+      .all("SELECT id FROM layer_layers WHERE kind = 'image' AND diff IS NULL UNION SELECT id FROM layer_diffs")
+      .map(({ id }) => String(id));
+    const unused = this.database.all(
+      "SELECT id FROM layer_diffs d WHERE NOT EXISTS (SELECT 1 FROM layer_layers WHERE diff = d.id)",
+    );
     const recipes = readdirSync(join(this.folder, "root/layers/recipes"));
     return [
       ...rows.filter(({ state }) => state !== "ready").map(({ state }) => `row ${state}`),
       ...[...ids].filter((id) => !known.has(id)).map(() => "id without a row"),
       ...[...known].filter((id) => !ids.has(id)).map(() => "row without an id"),
+      ...unused.map(() => "diff without a layer"),
       ...recipes.filter((name) => !images.includes(name)).map(() => "recipe of nobody"),
       ...images.filter((name) => !recipes.includes(name)).map(() => "image layer without a recipe"),
       ...this.mounts()

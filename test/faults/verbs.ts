@@ -108,7 +108,7 @@ export const verbs: readonly Verb[] = [
   },
   {
     name: "abandon",
-    survives: only(removing),
+    survives: only(removing, givingBack),
     prepare: async (world) => void pending.set(world, await registerTwo(world)),
     act: (world) => world.store.abandon(pendingOf(world)),
   },
@@ -185,7 +185,7 @@ export const verbs: readonly Verb[] = [
   },
   {
     name: "collect",
-    survives: only(removing),
+    survives: only(removing, givingBack),
     prepare: async (world) => {
       await publishOrAbandon(world, await registerTwo(world), "image:two");
       await world.database.transact(world.store.releaseStatements("image:two"));
