@@ -4,7 +4,8 @@
  *   <parent>/<id>       layers (fixed by their snapshot `@layer`), writables and stages
  *   <home>/graph/<id>   the place of each: empty, or its mount where a process serves ZFS
  *
- * What was removed has the property `strata:state=removed` and waits for the sweep; to rename it instead, ZFS would want it
+ * Each has the property `strata:home`, the home that it belongs to: what else stands below the parent, a person's datasets or
+ * those of another engine, is never listed and never destroyed. What was removed has the property `strata:state=removed` and waits for the sweep; to rename it instead, ZFS would want it
  * and its clones out of use.
  * Words: ZFS is *served* where it runs as a process (zfs-fuse): mount(2) knows nothing of it, so each dataset is
  * mounted by ZFS itself on its place. In a kernel, datasets have no mount point of their own (`legacy`).
@@ -21,6 +22,7 @@ import { destroyWhenFree, run } from "./command.ts";
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const reserved = new Set(["trash", "staging"]);
 const removed = "strata:state=removed";
+const homeProperty = "strata:home";
 
 /** What is in use for longer waits for the next sweep. */
 const sweepPatienceMs = 10_000;
@@ -38,11 +40,14 @@ const inKernel = (): boolean => /\tzfs$/m.test(readFileSync("/proc/filesystems",
 export class Datasets {
   readonly parent: string;
   readonly #graph: string;
+  /** The value of the property: without white space, which the lists of ZFS are made of. */
+  readonly #owner: string;
   readonly #served: boolean;
 
   constructor(home: string, parent: string) {
     this.parent = parent;
     this.#graph = join(home, "graph");
+    this.#owner = encodeURI(home);
     this.#served = !inKernel();
   }
 
@@ -63,7 +68,7 @@ export class Datasets {
   /** Makes `id`: a clone of the layer `source`, or empty. On failure nothing stays. */
   async make(id: string, source: string | undefined, quota?: number): Promise<void> {
     const name = this.name(id);
-    const properties = [`mountpoint=${this.#served ? this.place(id) : "legacy"}`];
+    const properties = [`mountpoint=${this.#served ? this.place(id) : "legacy"}`, `${homeProperty}=${this.#owner}`];
     if (quota !== undefined) properties.push(`quota=${quota}`);
     const options = properties.flatMap((property) => ["-o", property]);
     const origin = source === undefined ? [] : [`${this.name(source)}@layer`];
@@ -140,7 +145,8 @@ export class Datasets {
   /** Makes a dataset that a sweep would take, and where ZFS is served mounts it on `target`; for trials. */
   async makeTrial(target: string): Promise<{ readonly mounts: Mounts } & AsyncDisposable> {
     const name = `${this.parent}/trial-${randomBytes(12).toString("hex")}`;
-    await run("zfs", "create", "-o", removed, "-o", `mountpoint=${this.#served ? target : "legacy"}`, name);
+    const properties = [removed, `${homeProperty}=${this.#owner}`, `mountpoint=${this.#served ? target : "legacy"}`];
+    await run("zfs", "create", ...properties.flatMap((property) => ["-o", property]), name);
     return {
       mounts: this.#served ? [] : [{ kind: "filesystem", type: "zfs", source: name, options: [] }],
       async [Symbol.asyncDispose]() {
@@ -174,14 +180,15 @@ export class Datasets {
   }
 
   async #children(): Promise<Child[]> {
-    const columns = "name,strata:state,origin";
+    const columns = `name,strata:state,${homeProperty},origin`;
     const lines = await run("zfs", "list", "-H", "-o", columns, "-t", "filesystem", "-r", this.parent);
     const prefix = `${this.parent}/`;
     const relative = (name: string): string => (name.startsWith(prefix) ? name.slice(prefix.length) : "");
     return lines
       .split("\n")
       .map((line) => line.split("\t"))
-      .map(([name = "", state, origin = ""]) => ({
+      .filter(([, , home]) => home === this.#owner)
+      .map(([name = "", state, , origin = ""]) => ({
         id: relative(name),
         removed: state === "removed",
         origin: relative(origin).replace(/@.*/, ""),

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -58,4 +59,26 @@ test("a removed layer waits for its clone, and a place without a dataset is used
   await driver.createWritable({ id: "left", parents: [] }, {});
   await assert.rejects(driver.createWritable({ id: "left", parents: [] }, {}), { code: "conflict" });
   assert.deepEqual(await driver.list(), ["left"]);
+});
+
+test("datasets of others below the same parent are neither listed nor destroyed", { skip }, async () => {
+  await using made = await zfsHome();
+  await using pool = createPool({ size: 1 });
+  const zfsCommand = (...args: string[]): string => execFileSync("zfs", args, { encoding: "utf8" });
+  zfsCommand("create", "-o", "mountpoint=none", `${made.dataset}/precious`);
+  const [first, second] = [join(made.path, "one"), join(made.path, "two with spaces")];
+  const options = { "zfs.fsname": made.dataset };
+  const [ours, theirs] = [await zfs.open(first, options, { pool }), await zfs.open(second, options, { pool })];
+  await ours.createWritable({ id: "ours", parents: [] }, {});
+  await theirs.createWritable({ id: "theirs", parents: [] }, {});
+  await theirs.remove("theirs");
+  assert.deepEqual(await ours.list(), ["ours"]);
+  assert.equal(await ours.sweep(), 0);
+  assert.deepEqual(await theirs.list(), []);
+  assert.equal(await theirs.sweep(), 1);
+  const left = zfsCommand("list", "-H", "-o", "name", "-r", made.dataset).trim().split("\n");
+  assert.deepEqual(
+    left.toSorted(),
+    ["", "/ours", "/precious"].map((name) => made.dataset + name),
+  );
 });
