@@ -34,6 +34,7 @@ export type MountStep =
   /**
    * A filesystem that a process of its own serves (FUSE). `program` with `args` and the target as the last of them
    * mounts it, goes into the background and lives as long as the mount; `directory` is where it looks up relative paths.
+   * `{target}` in an argument becomes the target, quoted as in mount options: what the step before mounted there.
    */
   | {
       readonly kind: "helper";

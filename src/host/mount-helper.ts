@@ -34,7 +34,9 @@ export async function mountHelper(step: HelperStep, target: string, countAt: (pa
 }
 
 async function run({ program, args, directory }: HelperStep, target: string): Promise<void> {
-  const { code, stderr } = await runProgram(program, [...args, target], { deadline: deadlineMs, directory });
+  const quoted = target.replace(/[\\,]/g, "\\$&");
+  const words = args.map((word) => word.replaceAll("{target}", () => quoted));
+  const { code, stderr } = await runProgram(program, [...words, target], { deadline: deadlineMs, directory });
   if (code === 0) return;
   const said = stderr.trim().split("\n").at(-1)?.slice(0, messageLength) ?? "";
   throw new Error(`${program} ended with code ${code}${said === "" ? "" : `: ${said}`}`);

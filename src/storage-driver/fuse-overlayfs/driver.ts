@@ -5,6 +5,7 @@
  *
  *   <home>/<id>/diff       what the layer or writable changes (whiteouts are 0:0 character devices)
  *   <home>/<id>/work       the program's scratch beside a writable's diff
+ *   <home>/<id>/image      instead of both: a filesystem that holds them, of a writable with a size limit
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
  *
  * Every tree is shown by the program, and filled through it, but for the lowest, which is a plain directory. No attribute or
@@ -16,6 +17,11 @@ import { EngineError } from "../../base/errors.ts";
 import type { MountStep, Mounts } from "../../base/mount.ts";
 import { DiffFolders } from "../diff-folders.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
+import { createLimited } from "../limited-folders.ts";
+import { findLimiter, type Limiter, limitRules, writableSize } from "../limiter.ts";
+import { releaseFolder } from "../project-limit.ts";
+import { imageStep } from "../size-image.ts";
+import { checkedSize, type SizeRules, sizeOption } from "../size-limit.ts";
 import { sweepTrash } from "../walk.ts";
 import { isOwnMark, ownMarks, serve } from "./serve.ts";
 import { tryFuseOverlay } from "./trial.ts";
@@ -26,29 +32,49 @@ export const fuseOverlayfs: DriverFactory = {
   name: "fuse-overlayfs",
   probe: tryFuseOverlay,
   async open(home, options, context) {
-    for (const key of Object.keys(options))
-      throw new EngineError("invalid_argument", `fuse-overlayfs: unknown option ${key} (it has none)`);
+    const asked = parseOptions(options);
     const folders = new DiffFolders(home, isOwnMark);
     await folders.create();
-    return new FuseOverlayfs(folders, context);
+    const limiter = await findLimiter(home);
+    return new FuseOverlayfs({ folders, sizes: limitRules(asked, limiter), limiter, context });
   },
 };
+
+/** The daemon's option: `fuse-overlayfs.size`. Throws invalid_argument for one that is unknown or no size. */
+function parseOptions(options: Readonly<Record<string, string>>): SizeRules {
+  let rules: SizeRules = { driver: "fuse-overlayfs" };
+  for (const [key, value] of Object.entries(options)) {
+    if (key !== "fuse-overlayfs.size")
+      throw new EngineError("invalid_argument", `fuse-overlayfs: unknown option ${key}; known is fuse-overlayfs.size`);
+    rules = { ...rules, standard: checkedSize(value, rules) };
+  }
+  return rules;
+}
+
+type Parts = {
+  readonly folders: DiffFolders;
+  readonly sizes: SizeRules;
+  readonly limiter: Limiter;
+  readonly context: DriverContext;
+};
+
+/** Docker's words where a limit cannot be kept. */
+const sizeRefusal = "--storage-opt is not supported for fuse-overlayfs";
 
 class FuseOverlayfs implements StorageDriver {
   readonly name = "fuse-overlayfs";
   readonly home: string;
-  readonly traits: Traits = {
-    keeps: "diff",
-    maxParents: 128,
-    sharesBlocks: true,
-    containerOptions: [],
-    forgetsAttributes: true,
-  };
+  readonly traits: Traits;
+  readonly #parts: Parts;
   readonly #folders: DiffFolders;
   readonly #context: DriverContext;
 
-  constructor(folders: DiffFolders, context: DriverContext) {
+  constructor(parts: Parts) {
+    const { folders, limiter, context } = parts;
+    const containerOptions = limiter.kind === "none" ? [] : [sizeOption];
+    this.traits = { keeps: "diff", maxParents: 128, sharesBlocks: true, containerOptions, forgetsAttributes: true };
     this.home = folders.home;
+    this.#parts = parts;
     this.#folders = folders;
     this.#context = context;
   }
@@ -67,14 +93,17 @@ class FuseOverlayfs implements StorageDriver {
   }
 
   async createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
-    if (Object.keys(options).length > 0)
-      throw new EngineError("invalid_argument", "--storage-opt is not supported for fuse-overlayfs");
-    await this.#folders.createWritable(layer);
+    const { sizes, limiter } = this.#parts;
+    const size = writableSize(options, sizes, { limiter, words: sizeRefusal });
+    if (size === undefined) await this.#folders.createWritable(layer);
+    else await createLimited(this.#folders, layer, { size, limiter, isMark: isOwnMark });
   }
 
   async mounts(layer: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
     if (kind === "layer") return [this.#serve([layer.id, ...layer.parents])];
     await this.#folders.mend(layer);
+    const image = this.#folders.image(layer.id);
+    if (image !== undefined) return [imageStep(image), this.#serve(layer.parents, "{target}")];
     return [this.#serve(layer.parents, this.#folders.kept(layer.id))];
   }
 
@@ -83,6 +112,7 @@ class FuseOverlayfs implements StorageDriver {
   }
 
   async remove(id: string): Promise<void> {
+    if (this.#parts.limiter.kind === "project") releaseFolder(this.#folders.diff(id));
     await this.#folders.discard(id);
   }
 
@@ -105,9 +135,12 @@ class FuseOverlayfs implements StorageDriver {
 
   async [Symbol.asyncDispose](): Promise<void> {}
 
-  /** Paths go relative to the home: many of them fit into one argument, and its name may hold a comma. */
+  /**
+   * Paths go relative to the home: many of them fit into one argument, and its name may hold a comma. `writable` is a
+   * writable's folder, or the filesystem that was mounted on the target.
+   */
   #serve(layers: readonly string[], writable?: string): MountStep {
-    const near = (path: string): string => relative(this.home, path);
+    const near = (path: string): string => (path.startsWith("{target}") ? path : relative(this.home, path));
     const lower = layers.map((id) => near(this.#folders.diff(id)));
     if (lower.length === 0) lower.push(near(this.#folders.empty));
     if (writable === undefined) return serve(this.home, lower);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -107,7 +107,41 @@ test("describe speaks Docker's words, and Docker's fuse-overlayfs has no status 
       WorkDir: `${home}/top/work`,
     });
     assert.deepEqual(await driver.status(), []);
-    await assert.rejects(driver.createWritable({ id: "x", parents: [] }, { size: "1g" }), {
-      message: "--storage-opt is not supported for fuse-overlayfs",
-    });
   }));
+
+test("a limited writable is served over its own filesystem, also on a target whose name needs quotes", () =>
+  withDriver(async ({ driver, home, target }) => {
+    const top = { id: "top", parents: [] };
+    await driver.createWritable(top, { size: "8m" });
+    assert.deepEqual(readdirSync(join(home, "top")), ["image"]);
+    const odd = join(target, "a,b\\c d");
+    mkdirSync(odd);
+    await mountAllAsync(await driver.mounts(top, "writable"), odd);
+    try {
+      const types = mountTable().flatMap((mount) => (mount.target === odd ? [mount.type] : []));
+      assert.deepEqual(types, ["ext4", "fuse.fuse-overlayfs"]);
+      writeFileSync(join(odd, "file"), "kept");
+      const { blocks, bsize } = statfsSync(odd);
+      assert.ok(Math.abs(blocks * bsize - (8 << 20)) < 65536, `${blocks * bsize}`);
+    } finally {
+      unmountAll(odd);
+    }
+    await mountAllAsync(await driver.mounts(top, "writable"), target);
+    assert.equal(readFileSync(join(target, "file"), "utf8"), "kept");
+  }));
+
+test("options: a standard size is taken, the unknown is refused by name", async () => {
+  const scratch = await mkdtemp(join(tmpdir(), "fuse-overlayfs-"));
+  await using pool = createPool({ size: 1 });
+  try {
+    const home = join(scratch, "home");
+    const driver = await fuseOverlayfs.open(home, { "fuse-overlayfs.size": "8m" }, { pool });
+    await driver.createWritable({ id: "top", parents: [] }, {});
+    assert.deepEqual(readdirSync(join(home, "top")), ["image"]);
+    await assert.rejects(fuseOverlayfs.open(home, { "fuse-overlayfs.speed": "9" }, { pool }), {
+      message: "fuse-overlayfs: unknown option fuse-overlayfs.speed; known is fuse-overlayfs.size",
+    });
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+});

@@ -3,7 +3,7 @@
  *
  *   <home>/<id>/diff       what the layer or writable changes (whiteouts are 0:0 character devices)
  *   <home>/<id>/work       the kernel's scratch beside a writable's diff
- *   <home>/<id>/image      instead of both: a filesystem that holds them, of a writable with a size limit (limited.ts)
+ *   <home>/<id>/image      instead of both: a filesystem that holds them, of a writable with a size limit (limited-folders.ts)
  *   <home>/<id>/unsynced   its changes are not on the disk yet (unsynced.ts)
  *   <home>/staging/<id>    a layer being filled, `trash/<random>` what was removed, `empty` a lower without anything
  *
@@ -27,13 +27,13 @@ import type {
   Traits,
 } from "../driver.ts";
 import { filesystemName } from "../filesystem.ts";
+import { createLimited } from "../limited-folders.ts";
 import { findLimiter, type Limiter, limitRules, writableSize } from "../limiter.ts";
 import { releaseFolder } from "../project-limit.ts";
 import type { OwnMarks } from "../root-attributes.ts";
 import { imageStep } from "../size-image.ts";
 import { type SizeRules, sizeOption } from "../size-limit.ts";
 import { sweepTrash } from "../walk.ts";
-import { createLimited } from "./limited.ts";
 import { mountOptions, parseDaemonOptions, sizeRefusal } from "./options.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
 import { endUnsynced, isUnsynced, prepareUse } from "./unsynced.ts";

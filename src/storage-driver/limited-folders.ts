@@ -1,18 +1,18 @@
 /**
- * Writables with a size limit. With project quotas their `diff` and `work` are a project; without, both are in a
+ * Writables with a size limit, for drivers that keep what changes. With project quotas their `diff` and `work` are a project; without, both are in a
  * filesystem of that size (see limiter.ts). Such a writable is durable when it is made, because `mounts`, which makes
  * again what a power cut took, would make it without its limit.
  */
 import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import { syncDirectory } from "../../host/durable.ts";
-import { fchmodat, mkdirat } from "../../host/sys.ts";
-import { type DiffFolders, imageName } from "../diff-folders.ts";
-import type { LayerRef } from "../driver.ts";
-import type { Limiter } from "../limiter.ts";
-import { limitFolders } from "../project-limit.ts";
-import { copyRootAttributes, type OwnMarks } from "../root-attributes.ts";
-import { makeImage } from "../size-image.ts";
+import { syncDirectory } from "../host/durable.ts";
+import { fchmodat, mkdirat } from "../host/sys.ts";
+import { type DiffFolders, imageName } from "./diff-folders.ts";
+import type { LayerRef } from "./driver.ts";
+import type { Limiter } from "./limiter.ts";
+import { limitFolders } from "./project-limit.ts";
+import { copyRootAttributes, type OwnMarks } from "./root-attributes.ts";
+import { makeImage } from "./size-image.ts";
 
 export type LimitedOptions = {
   /** Bytes that its changes may take. */
