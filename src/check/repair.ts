@@ -2,10 +2,13 @@
  * Carries out what the findings say can be mended, in their order; one that fails is told and the others go on. A
  * record goes after its data, so that an interrupted repair is found again.
  */
-import { rm, rmdir } from "node:fs/promises";
+import { rmdir } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { errorMessage } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
 import { unmountAll } from "../host/mount.ts";
+import { removeTreeAt } from "../host/remove-tree.ts";
+import { AT_FDCWD, closeFd, O, openat2 } from "../host/sys.ts";
 import type { Database } from "../metadata/database.ts";
 import type { StorageDriver } from "../storage-driver/driver.ts";
 import type { CheckReport, Finding, Mend } from "./problem.ts";
@@ -36,6 +39,16 @@ export async function repair(
   return told;
 }
 
+/** Nothing behind a mount goes: it is somebody else's. */
+function removeTree(path: string): void {
+  const parent = openat2(AT_FDCWD, dirname(path), { flags: O.RDONLY | O.DIRECTORY });
+  try {
+    removeTreeAt(parent, basename(path));
+  } finally {
+    closeFd(parent);
+  }
+}
+
 async function carryOut(mend: Mend, database: Database): Promise<void> {
   const { unmount, remove, discard, sweep, createWritable } = mend;
   if (unmount !== undefined) {
@@ -43,7 +56,7 @@ async function carryOut(mend: Mend, database: Database): Promise<void> {
     // Only an empty directory goes: what is still mounted is nobody's to delete.
     await rmdir(unmount);
   }
-  if (remove !== undefined) await rm(remove, { recursive: true, force: true });
+  if (remove !== undefined) removeTree(remove);
   await discard?.driver.remove(discard.id);
   await sweep?.sweep();
   if (createWritable !== undefined) {

@@ -4,11 +4,15 @@
 import type { Pool } from "../host/pool.ts";
 import type { VolumeDriver } from "./driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
+import { openTmpfsDriver } from "./tmpfs/driver.ts";
 
 /** `root` is the engine's data root; a driver keeps what it needs below it. */
 export type VolumeDriverOptions = { readonly root: string; readonly pool: Pool };
 
-const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>)[] = [openLocalDriver];
+const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>)[] = [
+  openLocalDriver,
+  openTmpfsDriver,
+];
 
 /** Opens every driver, the default (`local`) first. */
 export async function openVolumeDrivers(options: VolumeDriverOptions): Promise<readonly VolumeDriver[]> {

@@ -3,8 +3,9 @@ import { mkdir, readdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { volumeDriverSuite, withVolumeDriver } from "../conformance.ts";
+import { validateName } from "../volume-name.ts";
 import { openLocalDriver } from "./driver.ts";
-import { parseOptions, validateName } from "./validate.ts";
+import { parseOptions } from "./validate.ts";
 
 volumeDriverSuite("local", openLocalDriver);
 

@@ -7,8 +7,8 @@ import { describe, test } from "node:test";
 import { makeLoopFilesystem } from "../../host/loop.ts";
 import { isMountPoint } from "../../host/mount.ts";
 import { withVolumeDriver } from "../conformance.ts";
+import { withoutSecrets } from "../secrets.ts";
 import { openLocalDriver } from "./driver.ts";
-import { withoutSecrets } from "./secrets.ts";
 
 const skip = process.getuid?.() === 0 ? false : "mounting needs root";
 const tmpfs = (o: string) => ({ name: "v1", options: { type: "tmpfs", device: "tmpfs", o } });

@@ -1,16 +1,18 @@
 /**
- * Mounting what a local volume's options name. The kernel does most of it; types that need a program (network and FUSE
+ * Mounting what a volume's options name. The kernel does most of it; types that need a program (network and FUSE
  * filesystems: `mount.nfs`, `mount.cifs`, `mount.fuse`, ...) go through mount(8) where that program is installed, as a
  * child with a deadline, since its server may never answer. Docker calls mount(2) only.
  */
 import { lookup } from "node:dns/promises";
 import { access, constants } from "node:fs/promises";
 import { isIP } from "node:net";
-import { EngineError, isError } from "../../base/errors.ts";
-import type { Pool } from "../../host/pool.ts";
-import { runProgram } from "../../host/program.ts";
+import { EngineError, isError } from "../base/errors.ts";
+import type { Pool } from "../host/pool.ts";
+import { runProgram } from "../host/program.ts";
 import { withoutSecrets } from "./secrets.ts";
-import type { LocalMount } from "./validate.ts";
+
+/** What is mounted on a volume's directory for as long as it is used, in the words of mount(8). */
+export type VolumeMount = { readonly type: string; readonly device: string; readonly o: string };
 
 const tasks = new URL("./mount-task.ts", import.meta.url);
 /** Milliseconds for a program that mounts. */
@@ -20,9 +22,9 @@ const helperFolders = ["/sbin", "/usr/sbin", "/usr/local/sbin"];
 const typePattern = /^[a-z0-9][a-z0-9_+-]*(\.[A-Za-z0-9_.+-]+)?$/;
 
 /** Throws an error in Docker's words, without passwords. On failure nothing is mounted. */
-export async function mountLocal(pool: Pool, mount: LocalMount, target: string): Promise<void> {
+export async function mountVolume(pool: Pool, mount: VolumeMount, target: string): Promise<void> {
   if (await hasHelper(mount.type)) return mountByProgram(mount, target);
-  await pool.run<object, void>(tasks, "mountLocalTask", { mount: await resolved(mount), target });
+  await pool.run<object, void>(tasks, "mountVolumeTask", { mount: await resolved(mount), target });
 }
 
 /** `fuse.sshfs` is mounted by `mount.fuse`. */
@@ -41,7 +43,7 @@ async function hasHelper(type: string): Promise<boolean> {
   return false;
 }
 
-async function mountByProgram(mount: LocalMount, target: string): Promise<void> {
+async function mountByProgram(mount: VolumeMount, target: string): Promise<void> {
   const { type, o } = mount;
   const device =
     type.startsWith("nfs") && mount.device.startsWith(":") ? `${addressOf(o)}${mount.device}` : mount.device;
@@ -61,7 +63,7 @@ async function mountByProgram(mount: LocalMount, target: string): Promise<void> 
 const addressOf = (o: string): string => /(?:^|,)addr=([^,]*)/.exec(o)?.[1] ?? "";
 
 /** The kernel wants addresses of servers, not names (moby local_unix.go resolves the same two). */
-async function resolved(mount: LocalMount): Promise<LocalMount> {
+async function resolved(mount: VolumeMount): Promise<VolumeMount> {
   const { type, device, o } = mount;
   if (type !== "nfs" && type !== "cifs") return mount;
   const named = addressOf(o);

@@ -1,18 +1,18 @@
 /**
- * Mounts what a local volume's options name, by mount(2), in a worker: a disk may take its time. The kernel's refusal
+ * Mounts what a volume's options name, by mount(2), in a worker: a disk may take its time. The kernel's refusal
  * comes out in Docker's words, without a password that the options hold.
  */
 import { getSystemErrorMessage } from "node:util";
-import { EngineError, errorMessage } from "../../base/errors.ts";
-import type { MountStep } from "../../base/mount.ts";
-import { mountAll } from "../../host/mount.ts";
-import { mountFlagsOf } from "../../host/mount-options.ts";
+import { EngineError, errorMessage } from "../base/errors.ts";
+import type { MountStep } from "../base/mount.ts";
+import { mountAll } from "../host/mount.ts";
+import { mountFlagsOf } from "../host/mount-options.ts";
+import type { VolumeMount } from "./mounting.ts";
 import { withoutSecrets } from "./secrets.ts";
-import type { LocalMount } from "./validate.ts";
 
-export type MountArgument = { readonly mount: LocalMount; readonly target: string };
+export type MountArgument = { readonly mount: VolumeMount; readonly target: string };
 
-export function mountLocalTask({ mount, target }: MountArgument): void {
+export function mountVolumeTask({ mount, target }: MountArgument): void {
   try {
     mountAll([stepOf(mount)], target);
   } catch (error) {
@@ -21,7 +21,7 @@ export function mountLocalTask({ mount, target }: MountArgument): void {
 }
 
 /** `o=bind` shows a directory of the host; all else is a filesystem. */
-function stepOf({ type, device, o }: LocalMount): MountStep {
+function stepOf({ type, device, o }: VolumeMount): MountStep {
   const words = o.split(",").filter((word) => word !== "");
   const recursive = words.includes("rbind");
   if (recursive || words.includes("bind"))

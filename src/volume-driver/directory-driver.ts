@@ -1,0 +1,224 @@
+/**
+ * Volumes that are directories of this machine, laid out as dockerd lays out its own, and what their options mount on
+ * them. Every driver that mounts something is a kind of this one: it only says what.
+ *
+ *     <folder>/                         0701
+ *       <name>/                         0701  made last of all by rename, so that it is there whole or not at all
+ *         _data/                        0755  what containers see
+ *         opts.json                     0600  what is mounted on _data, where the kind keeps it there
+ *       .new-<hex>/, .gone-<hex>/             half-made and removed volumes; swept when the driver opens
+ *
+ * A use is a row in memory that keeps `remove` away. The first use mounts and the last unmounts; a mount that an earlier
+ * life of the engine left is taken up again. `_data` is never looked into here: what is mounted there may never answer.
+ */
+import { randomBytes } from "node:crypto";
+import { chmod, lstat, mkdir, readdir, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { archiveTasks } from "../archive/task-url.ts";
+import { EngineError, errorCode, errorMessage, systemCode } from "../base/errors.ts";
+import { syncDirectory, writeFileDurably } from "../host/durable.ts";
+import { isMountPoint, unmountAllAsync } from "../host/mount.ts";
+import type { Pool } from "../host/pool.ts";
+import type { VolumeDescription, VolumeDriver, VolumeSpec, VolumeTraits } from "./driver.ts";
+import { mountVolume, type VolumeMount } from "./mounting.ts";
+import { validateName } from "./volume-name.ts";
+
+const tasks = new URL("./discard-task.ts", import.meta.url);
+
+/** What one driver is, over directories. */
+export type DirectoryKind = {
+  readonly name: string;
+  readonly traits: VolumeTraits;
+  /** Below the engine's data root. */
+  readonly folder: string;
+  /** What is mounted on a volume's directory, or undefined for a plain one. Pure; throws invalid_argument. */
+  readonly mountOf: (options: VolumeSpec["options"]) => VolumeMount | undefined;
+  /** The content of `opts.json`. */
+  readonly optionsFile?: (mount: VolumeMount) => string;
+  /** Mounted until the volume is removed: unmounting would lose the data. */
+  readonly staysMounted?: boolean;
+  /** What is mounted is this machine's alone, and may be counted. */
+  readonly measured?: boolean;
+};
+
+/** Opens the driver; its folder is made when missing. */
+export async function openDirectoryDriver(
+  kind: DirectoryKind,
+  { root, pool }: { readonly root: string; readonly pool: Pool },
+): Promise<VolumeDriver> {
+  const directory = join(root, kind.folder);
+  await mkdir(dirname(directory), { recursive: true });
+  await makeDirectory(directory, 0o701);
+  await syncDirectory(dirname(directory));
+  const driver = new DirectoryDriver(kind, directory, pool);
+  await driver.sweep();
+  return driver;
+}
+
+class DirectoryDriver implements VolumeDriver {
+  readonly name: string;
+  readonly traits: VolumeTraits;
+  readonly #kind: DirectoryKind;
+  readonly #directory: string;
+  readonly #pool: Pool;
+  /** Volume -> the ids of its uses. */
+  readonly #uses = new Map<string, Set<string>>();
+
+  constructor(kind: DirectoryKind, directory: string, pool: Pool) {
+    this.name = kind.name;
+    this.traits = kind.traits;
+    this.#kind = kind;
+    this.#directory = directory;
+    this.#pool = pool;
+  }
+
+  validate({ name, options }: VolumeSpec): void {
+    validateName(name);
+    this.#kind.mountOf(options);
+  }
+
+  async create(spec: VolumeSpec): Promise<void> {
+    this.validate(spec);
+    if (await this.#has(spec)) return;
+    const staging = join(this.#directory, `.new-${randomBytes(8).toString("hex")}`);
+    try {
+      await makeDirectory(staging, 0o701);
+      await makeDirectory(join(staging, "_data"), 0o755);
+      const mount = this.#kind.mountOf(spec.options);
+      const text = mount && this.#kind.optionsFile?.(mount);
+      if (text !== undefined) await writeFileDurably(join(staging, "opts.json"), text);
+      await syncDirectory(staging);
+      await rename(staging, this.#pathOf(spec)).catch(async (error: unknown) => {
+        // Lost a race against another create of the same name: its volume is as good.
+        if (!(await this.#has(spec))) throw error;
+        await this.#discard(staging);
+      });
+      await syncDirectory(this.#directory);
+    } catch (error) {
+      await this.#discard(staging);
+      throw error;
+    }
+  }
+
+  async remove(spec: VolumeSpec): Promise<void> {
+    validateName(spec.name);
+    if ((this.#uses.get(spec.name)?.size ?? 0) > 0)
+      throw new EngineError("conflict", "volume has active mounts; stop the containers that use it first");
+    await this.#unmount(spec);
+    const trash = join(this.#directory, `.gone-${randomBytes(8).toString("hex")}`);
+    try {
+      await rename(this.#pathOf(spec), trash);
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return;
+      throw error;
+    }
+    await syncDirectory(this.#directory);
+    await this.#discard(trash);
+  }
+
+  async mount(spec: VolumeSpec, use: string): Promise<string> {
+    await this.describe(spec);
+    const path = this.#dataOf(spec);
+    const uses = this.#uses.get(spec.name) ?? new Set();
+    const mount = this.#kind.mountOf(spec.options);
+    if (mount !== undefined && !isMountPoint(path)) await this.#mount(mount, path);
+    this.#uses.set(spec.name, uses.add(use));
+    return path;
+  }
+
+  async #mount(mount: VolumeMount, path: string): Promise<void> {
+    try {
+      await mountVolume(this.#pool, mount, path);
+    } catch (cause) {
+      throw new EngineError(errorCode(cause), `error while mounting volume '${path}': ${errorMessage(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  async unmount(spec: VolumeSpec, use: string): Promise<void> {
+    const uses = this.#uses.get(spec.name);
+    if (uses === undefined || !uses.delete(use) || uses.size > 0) return;
+    this.#uses.delete(spec.name);
+    if (this.#kind.staysMounted !== true) await this.#unmount(spec);
+  }
+
+  async settle(): Promise<void> {
+    if (this.#kind.staysMounted === true) return;
+    for (const name of await this.list()) if (!this.#uses.has(name)) await this.#unmount({ name });
+  }
+
+  async #unmount(spec: Pick<VolumeSpec, "name">): Promise<void> {
+    if (isMountPoint(this.#dataOf(spec))) await unmountAllAsync(this.#dataOf(spec));
+  }
+
+  async describe(spec: VolumeSpec): Promise<VolumeDescription> {
+    validateName(spec.name);
+    try {
+      const { birthtime } = await lstat(this.#pathOf(spec));
+      if (!(await this.#has(spec))) throw missing(this.#dataOf(spec));
+      return { mountpoint: this.#dataOf(spec), createdAt: birthtime.toISOString(), status: undefined };
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+      throw missing(this.#dataOf(spec));
+    }
+  }
+
+  async usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined> {
+    validateName(spec.name);
+    // What is mounted may be somebody else's and far away: Docker counts it nowhere.
+    if (this.#kind.mountOf(spec.options) !== undefined && this.#kind.measured !== true) return undefined;
+    const { bytes } = await this.#pool.run<{ path: string }, { bytes: number }>(
+      archiveTasks,
+      "treeSizeTask",
+      { path: this.#dataOf(spec) },
+      signal === undefined ? {} : { signal },
+    );
+    return bytes;
+  }
+
+  async list(): Promise<readonly string[]> {
+    const entries = await readdir(this.#directory);
+    const names = entries.filter((name) => !name.startsWith("."));
+    const found = await Promise.all(names.map((name) => this.#has({ name })));
+    return names.filter((_, index) => found[index]).sort();
+  }
+
+  /** Takes away what a crash left behind. */
+  async sweep(): Promise<void> {
+    for (const name of await readdir(this.#directory))
+      if (name.startsWith(".new-") || name.startsWith(".gone-")) await this.#discard(join(this.#directory, name));
+  }
+
+  async #discard(path: string): Promise<void> {
+    await this.#pool.run(tasks, "discardTask", path);
+  }
+
+  /** What is mounted is there, and is not asked. */
+  async #has({ name }: Pick<VolumeSpec, "name">): Promise<boolean> {
+    const path = join(this.#directory, name, "_data");
+    return isMountPoint(path) || (await isDirectory(path));
+  }
+
+  #pathOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name);
+  #dataOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name, "_data");
+}
+
+/** The mode is exactly `mode`, whatever the umask; an existing directory is set to it as well. */
+async function makeDirectory(path: string, mode: number): Promise<void> {
+  await mkdir(path, { mode }).catch((error: unknown) => {
+    if (systemCode(error) !== "EEXIST") throw error;
+  });
+  await chmod(path, mode);
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  const found = await lstat(path).catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return undefined;
+    throw error;
+  });
+  return found?.isDirectory() === true;
+}
+
+const missing = (path: string): EngineError =>
+  new EngineError("not_found", `no such volume: the directory ${path} is gone`);
