@@ -13,7 +13,8 @@ import {
   startStrata,
   unmountBelow,
 } from "../test/support/engine.ts";
-import { type Peer, type Row, runScenarios } from "./scenarios.ts";
+import type { Peer, Row } from "./compare.ts";
+import { runScenarios } from "./scenarios.ts";
 
 if (process.getuid?.() !== 0) {
   process.stderr.write("strata: the benchmark mounts filesystems and runs containers: run it as root.\n");

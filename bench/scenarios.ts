@@ -6,70 +6,15 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { command, type Daemon } from "../test/support/engine.ts";
+import { command } from "../test/support/engine.ts";
+import { compare, median, type Peer, type Row, type Timed } from "./compare.ts";
 import { instantServer } from "./instant-server.ts";
-
-export type Peer = {
-  readonly strata: Daemon;
-  readonly dockerd: Daemon;
-  readonly scratch: string;
-  readonly log: (text: string) => void;
-};
-
-export type Row = {
-  readonly name: string;
-  readonly strata: number;
-  readonly dockerd: number | undefined;
-  readonly unit: string;
-  /** Upper bound of the ratio, or of Strata's own figure where there is no peer. */
-  readonly goal: number | undefined;
-};
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-
-type Step = (daemon: Daemon, round: number) => Promise<unknown>;
-type Timed = {
-  readonly name: string;
-  readonly rounds: number;
-  readonly goal?: number;
-  readonly before?: Step;
-  readonly step: Step;
-  readonly after?: Step;
-};
-
-async function once(daemon: Daemon, { before, step, after }: Timed, round: number): Promise<number> {
-  await before?.(daemon, round);
-  const start = performance.now();
-  await step(daemon, round);
-  const taken = performance.now() - start;
-  await after?.(daemon, round);
-  return taken;
-}
-
-async function compare(peer: Peer, timed: Timed): Promise<Row> {
-  const strata: number[] = [];
-  const dockerd: number[] = [];
-  for (let round = 0; round < timed.rounds; round++) {
-    const first = round % 2 === 0;
-    if (first) strata.push(await once(peer.strata, timed, round));
-    dockerd.push(await once(peer.dockerd, timed, round));
-    if (!first) strata.push(await once(peer.strata, timed, round));
-  }
-  peer.log(`measured: ${timed.name}`);
-  return { name: timed.name, strata: median(strata), dockerd: median(dockerd), unit: "ms", goal: timed.goal };
-}
+import { smallFilesTar, storageScenarios } from "./storage-scenarios.ts";
 
 /** Resident memory of a process, MB. */
 function rss(pid: number, field: "VmRSS" | "VmHWM"): number {
   const match = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   return Number(match?.[1] ?? Number.NaN) / 1000;
-}
-
-function smallFilesTar(path: string): string {
-  const script = `d=$(mktemp -d); cd $d; for i in $(seq 0 130); do mkdir -p a/$i; for j in $(seq 0 99); do head -c $((RANDOM % 6000 + 300)) /dev/urandom > a/$i/$j; done; done; tar -c -f "$1" .; rm -rf $d`;
-  execFileSync("bash", ["-c", script, "small-files", path]);
-  return path;
 }
 
 const runs: Timed = {
@@ -148,7 +93,7 @@ async function bigLayer(peer: Peer): Promise<Row> {
 
 /** Runs every scenario whose name contains one of `wanted` (all when empty). */
 export async function runScenarios(peer: Peer, wanted: readonly string[]): Promise<readonly Row[]> {
-  const all: readonly (readonly [string, (peer: Peer) => Promise<Row>])[] = [
+  const all: readonly (readonly [string, (peer: Peer) => Promise<Row | readonly Row[]>])[] = [
     [
       "idle",
       async () => {
@@ -168,8 +113,13 @@ export async function runScenarios(peer: Peer, wanted: readonly string[]): Promi
     ["sizes", () => sizes(peer)],
     ["import", () => importSmall(peer)],
     ["big", () => bigLayer(peer)],
+    ...storageScenarios(peer),
   ];
   const rows: Row[] = [];
-  for (const [key, scenario] of all) if (wanted.length === 0 || wanted.includes(key)) rows.push(await scenario(peer));
+  for (const [key, scenario] of all)
+    if (wanted.length === 0 || wanted.includes(key)) {
+      const measured = await scenario(peer);
+      rows.push(...(Array.isArray(measured) ? measured : [measured]));
+    }
   return rows;
 }

@@ -160,7 +160,7 @@ function viewsOf(images: ImageStore, layers: LayerStore, containers: ContainerSe
     prune: (filters, signal) =>
       pruneImages({ images, layers }, { filters, signal, usedBy: (id) => containers.usersOf(id) }),
     sharedSizes: () => sharedSizes(images.list(), layers),
-    layersSize: () => layersSize(layers),
+    layersSize: () => layersSize(layers) + layers.removedBytes,
   };
 }
 

@@ -23,7 +23,9 @@ export async function collect(parts: Parts, leases: Leases, sweeper: Sweeper): P
     const layers = [...garbage.inits, ...garbage.layers.map(({ id }) => id)];
     if (layers.length + garbage.diffs.length === 0) return [];
     try {
+      const bytes = goneBytes(parts, garbage);
       await leases.doom([...layers, ...garbage.diffs], () => remove(parts, { layers, diffs: garbage.diffs }, sweeper));
+      sweeper.add(bytes);
       return garbage.layers.map(({ id: _, diff: __, ...info }) => info);
     } catch (error) {
       if (!isError(error, "conflict") || attempt === attempts) throw error;
@@ -58,6 +60,14 @@ function findGarbage(parts: Parts, leases: Leases): Garbage {
     inits: inits.map(({ id }) => id),
     diffs: unusedDiffs(parts, leases, ids),
   };
+}
+
+/** What goes from the disk: shared bytes once, and only with their last layer. */
+function goneBytes({ records }: Parts, { layers }: Garbage): number {
+  const going = new Set(layers.map(({ id }) => id));
+  const kept = new Set(records.layers().flatMap(({ id, content }) => (going.has(id) ? [] : [content])));
+  const sizes = new Map(layers.flatMap(({ content, size }) => (kept.has(content) ? [] : [[content, size] as const])));
+  return sizes.values().reduce((sum, size) => sum + size, 0);
 }
 
 /** Diffs that no layer stands on, once `going` are gone. */

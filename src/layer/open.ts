@@ -104,6 +104,10 @@ class OpenLayerStore implements LayerStore {
     return this.#registrations.register(parent, tar, options);
   }
 
+  get removedBytes(): number {
+    return this.#sweeper.waiting;
+  }
+
   get preparesLayers(): boolean {
     return this.#diffs.marks !== undefined;
   }

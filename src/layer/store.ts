@@ -77,6 +77,9 @@ export interface LayerStore extends AsyncDisposable {
   /** A read-only view of a layer's whole tree. */
   mountLayer(chainId: ChainId): Promise<MountedTree>;
 
+  /** Bytes of removed layers and writables that are not deleted yet; nothing is walked for it. */
+  readonly removedBytes: number;
+
   /** Makes a container's writable layer (and its image's init layer, once). `top` undefined: an empty root. */
   createWritable(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void>;
   /** Mounts the writable layer and returns where. Mounting twice gives the same path, counted by `holder`. Survives a daemon restart: the same call finds the mount again. */

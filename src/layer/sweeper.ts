@@ -17,6 +17,7 @@ export class Sweeper {
   #reminder: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #again = false;
+  #waiting = 0;
 
   constructor(driver: StorageDriver) {
     this.#driver = driver;
@@ -43,6 +44,16 @@ export class Sweeper {
         // Tried again by the next run.
       }
     }
+  }
+
+  /** Bytes that were removed and are not deleted yet, by the sizes they were known by. What an earlier life left is not among them. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** That much has gone to the trash. */
+  add(bytes: number): void {
+    this.#waiting += bytes;
   }
 
   /** Starts a run, or lets the one under way be followed by another. */
@@ -74,7 +85,9 @@ export class Sweeper {
       while (this.#again && !this.#closed.signal.aborted) {
         this.#again = false;
         await this.settleDebts();
+        const seen = this.#waiting;
         await this.#driver.sweep(this.#closed.signal);
+        this.#waiting -= seen;
       }
     } catch {
       this.#again = false;

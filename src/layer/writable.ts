@@ -136,6 +136,7 @@ export class Writables {
         () => this.#erase(row),
         () => this.#locks.run(id, () => this.#erase(row)),
       );
+      this.#sweeper.add(row.size ?? 0);
       this.#sweeper.start();
     });
   }
