@@ -29,7 +29,7 @@ bin/strata --version >/dev/null || true
 # programs: command=package, by distribution
 system="runc conmon tini busybox"
 case $purpose in
-  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv" ;;
+  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock" ;;
   vm) system="$system qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 unshare setpriv" ;;
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped
@@ -54,7 +54,8 @@ debian_package() {
     mkfs.xfs) echo xfsprogs ;;
     mkfs.ext4) echo e2fsprogs ;;
     xz) echo xz-utils ;;
-    unshare | setpriv) echo util-linux ;;
+    unshare | setpriv | flock) echo util-linux ;;
+    getfattr) echo attr ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     ip) echo iproute2 ;;
     *) echo "$1" ;;
@@ -67,7 +68,8 @@ fedora_package() {
     mkfs.btrfs) echo btrfs-progs ;;
     mkfs.xfs) echo xfsprogs ;;
     mkfs.ext4) echo e2fsprogs ;;
-    unshare | setpriv) echo util-linux ;;
+    unshare | setpriv | flock) echo util-linux ;;
+    getfattr) echo attr ;;
     qemu-system-x86_64) echo qemu-system-x86-core ;;
     ip) echo iproute ;;
     *) echo "$1" ;;

@@ -22,7 +22,7 @@ import { adoptDockerRoot } from "../src/adopt/adopt.ts";
 import { checkDataRoot } from "../src/check/check.ts";
 import { mountTable } from "../src/host/mount.ts";
 import { exportedTree, makeDockerRoot } from "./support/docker-root.ts";
-import { command, scratchFolder, startStrata, succeed, unmountBelow } from "./support/engine.ts";
+import { command, dockerdIsHere, scratchFolder, startStrata, succeed, unmountBelow } from "./support/engine.ts";
 
 const strata = new URL("../bin/strata", import.meta.url).pathname;
 const chain = /^sha256:[0-9a-f]{64}$/;
@@ -36,7 +36,9 @@ type Item = {
 };
 type Report = { readonly items: readonly Item[]; readonly problems: readonly string[] };
 
-describe("adopting from a data root that dockerd wrote with overlay2", () => {
+const skip = dockerdIsHere() ? false : "no dockerd is installed";
+
+describe("adopting from a data root that dockerd wrote with overlay2", { skip }, () => {
   let scratch: ReturnType<typeof scratchFolder>;
   let original = "";
 
@@ -227,6 +229,8 @@ describe("adopting from a data root that dockerd wrote with overlay2", () => {
     assert.match(found.get("busybox:latest")?.notes?.join() ?? "", /the name busybox:latest is left to sha256:/);
     await using daemon = await startStrata({ root: join(scratch.path, "taken") });
     assert.equal(await daemon.ok(["inspect", "-f", "{{.Config.Image}} {{.Path}}", "changed"]), "busybox x");
+    const named = await daemon.ok(["inspect", "--type", "image", "-f", "{{.Id}}", "busybox"]);
+    assert.notEqual(named, `sha256:${image("busybox:latest")}`);
     assert.equal(await daemon.ok(["volume", "inspect", "-f", "{{.Labels.whose}}", "named"]), "mine");
     assert.equal(
       await daemon.ok(["run", "--rm", "--network", "host", image("busybox:latest"), "echo", "by id"]),

@@ -14,6 +14,7 @@ import {
   type CommandResult,
   command,
   type Daemon,
+  dockerdIsHere,
   scratchFolder,
   startStrata,
   unmountBelow,
@@ -43,7 +44,7 @@ const cases = [
 ] as const;
 
 for (const { from, to } of cases)
-  describe(`adopting from ${from} to ${to}`, () => {
+  describe(`adopting from ${from} to ${to}`, { skip: dockerdIsHere() ? false : "no dockerd is installed" }, () => {
     test("everything is as dockerd said, and the source is as it was", async () => {
       using scratch = scratchFolder();
       await using cleanup = new AsyncDisposableStack();

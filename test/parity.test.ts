@@ -6,17 +6,8 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { busyboxTar, scratchFolder, startDockerd, startStrata, unmountBelow } from "./support/engine.ts";
+import { busyboxTar, dockerdIsHere, scratchFolder, startDockerd, startStrata, unmountBelow } from "./support/engine.ts";
 import { type Pair, type ParityOptions, same } from "./support/parity.ts";
-
-function dockerdIsHere(): boolean {
-  try {
-    execFileSync("sh", ["-c", "command -v dockerd"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 type Case = readonly [string, readonly (readonly [readonly string[], ParityOptions?])[]];
 

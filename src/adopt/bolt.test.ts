@@ -60,6 +60,13 @@ test("a page that leads back to itself ends", () => {
   assert.throws(() => read(looped), /circle/);
 });
 
+test("an entry that says it is longer than the file is refused", () => {
+  const long = Buffer.from(file);
+  for (let at = 2 * 4096; at < long.length; at += 4096)
+    if ((long.readUInt16LE(at + 8) & 2) !== 0) long.writeUInt32LE(0x7fff_ffff, at + 16 + 12);
+  assert.throws(() => read(long), /an entry is cut off/);
+});
+
 test("no file is believed: damage is data_loss or another answer, never anything else", () => {
   fc.assert(
     fc.property(

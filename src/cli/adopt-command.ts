@@ -79,7 +79,7 @@ class Screen {
     if (!this.#live || (!always && performance.now() - this.#shownAt < refreshMs)) return;
     this.#shownAt = performance.now();
     const line = `${this.#now}: ${humanSize(this.#bytes)}`;
-    process.stderr.write(`\r\x1b[K${line.slice(0, Math.max((process.stderr.columns ?? 80) - 1, 20))}`);
+    process.stderr.write(`\r\x1b[K${line.slice(0, Math.max((process.stderr.columns || 80) - 1, 20))}`);
   }
 }
 

@@ -2,7 +2,7 @@
  * Real daemons for tests and benchmarks: Strata's own, and a stock dockerd as the peer, each with roots and a socket of
  * its own below one scratch folder, driven by the unmodified docker CLI. Needs a private mount namespace.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:http";
@@ -170,6 +170,11 @@ export async function startStrata({
   const storage = driver === undefined ? [] : ["--storage-driver", driver];
   const all = ["daemon", ...(onlyArgs ?? [...roots, ...socket, ...storage, ...args])];
   return launch({ program: join(project, "bin/strata"), args: all, root, dataRoot });
+}
+
+/** Whether {@link startDockerd} has what to start. */
+export function dockerdIsHere(): boolean {
+  return spawnSync("sh", ["-c", "command -v dockerd"], { stdio: "ignore" }).status === 0;
 }
 
 /** Starts a stock dockerd without networks, on plugin folders that nobody else sees. */
