@@ -22,6 +22,7 @@ import { writeFileDurably } from "./host/durable.ts";
 import { giveBackMemory } from "./host/idle-memory.ts";
 import { lockFile } from "./host/lock.ts";
 import type { Pool } from "./host/pool.ts";
+import { Reserve } from "./host/reserve.ts";
 import { createPool } from "./host/worker-pool.ts";
 import { type HistoryRow, historyOf } from "./image/history.ts";
 import { type ListedImage, type ListOptions, listImages } from "./image/list.ts";
@@ -97,6 +98,7 @@ type Ground = {
   readonly pool: Pool;
   readonly database: Database;
   readonly events: EventBus;
+  readonly reserve: Reserve;
 };
 
 /** Opens an engine. Throws conflict, naming the holder, when another one has the data root. */
@@ -134,6 +136,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     stagingRoot: join(dataRoot, "staging-build"),
   });
   const id = await engineId(dataRoot);
+  await ground.reserve.fill();
   const opened = stack.move();
   return {
     id,
@@ -170,10 +173,12 @@ async function openGround(options: EngineOptions, stack: AsyncDisposableStack): 
   const execRoot = resolve(options.execRoot ?? defaultExecRoot);
   await makeRoot(dataRoot, 0o710);
   await makeRoot(execRoot, 0o711);
+  const reserve = new Reserve(join(dataRoot, "reserve"));
+  await reserve.open();
   stack.use(lockFile(join(dataRoot, "strata.pid")));
   const pool = stack.use(createPool({ onIdle: giveBackMemory }));
   const database = stack.use(await openDatabase(join(dataRoot, "meta.db"), schemas));
-  return { dataRoot, execRoot, pool, database, events: new EventBus() };
+  return { dataRoot, execRoot, pool, database, events: new EventBus(), reserve };
 }
 
 /** Users of the machine must not reach set-uid programs of images (CVE-2021-41091). */

@@ -17,3 +17,7 @@ export type Failure = { readonly code: ErrorCode; readonly message: string; read
 
 /** Towards the loop, a batch in one message. Without `failure` the transaction is as durable as it was to be. */
 export type Answer = { readonly id: number; readonly failure?: Failure };
+
+/** Pages of 4 KiB in the WAL before it is folded into the database, and the size its file is cut back to. */
+export const walPages = 1000;
+export const walBytes = walPages * 4096;

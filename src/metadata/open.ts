@@ -8,9 +8,10 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { Worker } from "node:worker_threads";
 import { EngineError } from "../base/errors.ts";
+import { reserveFor } from "../host/reserve.ts";
 import type { Database, Row, Schema, SqlValue, Statement, TransactOptions } from "./database.ts";
 import { failureOf } from "./failure.ts";
-import type { Answer, Failure, WriterData } from "./messages.ts";
+import { type Answer, type Failure, type WriterData, walBytes } from "./messages.ts";
 import { StatementCache } from "./statement-cache.ts";
 
 type Waiting = { readonly resolve: () => void; readonly reject: (error: EngineError) => void };
@@ -29,6 +30,9 @@ export async function openDatabase(path: string, schemas: readonly Schema[]): Pr
   const writer = await Writer.start({ path, schemas });
   try {
     const reader = new DatabaseSync(path, { readOnly: true, timeout: readTimeout });
+    // A read opens the journal. What removes things must find room in it when the disk is full.
+    reader.prepare("SELECT count(*) FROM sqlite_schema").get();
+    await reserveFor(`${path}-wal`, walBytes);
     return new OpenDatabase(path, writer, reader);
   } catch (error) {
     await writer.close();

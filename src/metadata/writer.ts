@@ -15,16 +15,12 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "
 import { EngineError } from "../base/errors.ts";
 import type { Statement } from "./database.ts";
 import { failureOf } from "./failure.ts";
-import type { Answer, Request, Transaction, WriterData } from "./messages.ts";
+import { type Answer, type Request, type Transaction, type WriterData, walBytes, walPages } from "./messages.ts";
 import { migrate } from "./migrate.ts";
 import { StatementCache } from "./statement-cache.ts";
 
 /** Transactions in one commit at most: bounds how long the first of a flood waits. */
 const batchLimit = 512;
-
-/** Pages of 4 KiB in the WAL before it is folded into the database, and the size its file is cut back to. */
-const walPages = 1000;
-const walBytes = walPages * 4096;
 
 function open(path: string): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: 10_000, enableForeignKeyConstraints: true });
