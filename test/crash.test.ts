@@ -16,6 +16,7 @@ import { problemsOf } from "./support/check.ts";
 import { baseImage, type Goods, make, makeGoods, makeWorld, type World, work } from "./support/crash-load.ts";
 import { scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { listed } from "./support/ledger.ts";
+import { processesBelow } from "./support/processes.ts";
 import { seededRandom } from "./support/random.ts";
 
 const kills = Number(process.env.STRATA_KILLS ?? 40);
@@ -125,20 +126,6 @@ async function ending(world: World, place: Place): Promise<void> {
   );
   assert.deepEqual(left, [], "no layer directory is orphaned");
   assert.deepEqual(processesBelow(place.root), [], "no process is left");
-}
-
-/** Processes whose command line names the folder. */
-function processesBelow(path: string): { readonly pid: number; readonly line: string }[] {
-  const found: { pid: number; line: string }[] = [];
-  for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
-    try {
-      const line = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ");
-      if (Number(name) !== process.pid && line.includes(path)) found.push({ pid: Number(name), line });
-    } catch {
-      // ended meanwhile
-    }
-  }
-  return found;
 }
 
 describe("kills at random lose nothing that was acknowledged and leak nothing", () => {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type LoopFilesystem, makeLoopFilesystem } from "../src/host/loop.ts";
+import { problemsOf } from "./support/check.ts";
 import {
   busyboxTar,
   command,
@@ -17,6 +18,7 @@ import {
   succeed,
   unmountBelow,
 } from "./support/engine.ts";
+import { processesBelow } from "./support/processes.ts";
 
 const mebibyte = 1 << 20;
 /** What each step wants, and what it finds. */
@@ -94,9 +96,11 @@ for (const driver of ["overlay2", "vfs"]) {
 
     after(async () => {
       makeRoom();
-      const ids = (await daemon.ok(["ps", "-aq"])).split("\n").filter((id) => id !== "");
+      const ids = (await daemon.docker(["ps", "-aq"])).stdout.split("\n").filter((id) => id !== "");
       if (ids.length > 0) await daemon.docker(["rm", "-f", ...ids]);
       await daemon.stop();
+      // After a failure too, the machine gets everything back.
+      for (const { pid } of processesBelow(root)) process.kill(pid, "SIGKILL");
       await unmountBelow(join(root, "exec"));
       await filesystem[Symbol.asyncDispose]();
       scratch[Symbol.dispose]();
