@@ -1,6 +1,6 @@
 /** The daemon over the example, with the docker CLI: images, containers, a restart, and starts that must fail. */
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { busyboxTar, command, scratchFolder, startStrata } from "../../test/support/engine.ts";
@@ -36,7 +36,16 @@ test("an engine runs on a driver from outside, and says what it needs without it
   mkdirSync(join(scratch.path, "drivers"));
   cpSync(copies, join(scratch.path, "drivers/moved.mjs"));
   writeFileSync(config, JSON.stringify({ "storage-driver": "./drivers/moved.mjs" }));
-  await using daemon = await startStrata({ root, dataRoot, args: ["--config-file", config] });
+  {
+    await using daemon = await startStrata({ root, dataRoot, args: ["--config-file", config] });
+    assert.equal(await daemon.ok(["run", "--rm", "two", "cat", "/file"]), "kept");
+  }
+  const left = await strata("migrate", "--data-root", dataRoot, "--to", "vfs", "--from", copies, "--remove-old");
+  assert.equal(left.code, 0, left.stdout + left.stderr);
+  assert.deepEqual(readdirSync(join(dataRoot, "copies/kept")), []);
+  await using daemon = await startStrata({ root, dataRoot });
+  assert.equal(await daemon.ok(["info", "-f", "{{.Driver}}"]), "vfs");
+  assert.deepEqual((await daemon.ok(["diff", "one"])).split("\n").sort(), ["A /file", "C /etc", "D /etc/group"]);
   assert.equal(await daemon.ok(["run", "--rm", "two", "cat", "/file"]), "kept");
   await daemon.ok(["rm", "one"]);
   await daemon.ok(["rmi", "two", "busybox"]);

@@ -20,6 +20,7 @@ import { layerSchema } from "../layer/schema.ts";
 import { openDatabase } from "../metadata/open.ts";
 import { networkSchema } from "../network/open.ts";
 import type { StorageDriver } from "../storage-driver/driver.ts";
+import { isModulePath, loadDriverModule } from "../storage-driver/driver-module.ts";
 import { openStorageDriver } from "../storage-driver/select.ts";
 import { volumeSchema } from "../volume/schema.ts";
 import { moveContainers } from "./containers.ts";
@@ -41,10 +42,13 @@ export async function migrateDataRoot(options: MigrateOptions): Promise<MigrateR
   stack.use(lockFile(join(dataRoot, "strata.pid")));
   const database = stack.use(await openDatabase(path, schemas));
   const pool = stack.use(createPool());
-  const ground: Ground = { dataRoot, database, pool };
+  const modules = [options.from, options.to].filter((name) => name !== undefined).filter(isModulePath);
+  const ground: Ground = { dataRoot, database, pool, modules };
   const driver = stack.use(await openDriver(ground, options.to, options.storageOptions));
   const to = driver.name;
-  const source = chooseSource(database, { from: options.from, to });
+  const from = options.from;
+  const named = from !== undefined && isModulePath(from) ? (await loadDriverModule(from)).name : from;
+  const source = chooseSource(database, { from: named, to });
   const report =
     source === undefined
       ? { from: undefined, to, layers: 0, layersThere: 0, containers: 0, bytes: 0, warnings: [] }
@@ -82,10 +86,10 @@ async function move(
 }
 
 const openDriver = (
-  { dataRoot, pool }: Ground,
+  { dataRoot, pool, modules }: Ground,
   configured: string,
   options: Readonly<Record<string, string>> = {},
-): Promise<StorageDriver> => openStorageDriver({ root: dataRoot, configured, options, context: { pool } });
+): Promise<StorageDriver> => openStorageDriver({ root: dataRoot, configured, modules, options, context: { pool } });
 
 type Opening = Direction & { readonly options: MigrateOptions; readonly discard: boolean };
 

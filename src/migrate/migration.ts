@@ -17,7 +17,7 @@ export type Progress = {
 export type MigrateOptions = {
   readonly dataRoot: string;
   readonly to: string;
-  /** The driver to move from; undefined: the one that the data root uses. */
+  /** The driver to move from; undefined: the one that the data root uses. Either may be the path of a driver module. */
   readonly from?: string | undefined;
   /** `--storage-opt` of the daemon, for each side's driver. */
   readonly storageOptions?: Readonly<Record<string, string>>;
@@ -48,7 +48,13 @@ export type MigrateReport = {
   readonly kept: readonly string[];
 };
 
-export type Ground = { readonly dataRoot: string; readonly database: Database; readonly pool: Pool };
+export type Ground = {
+  readonly dataRoot: string;
+  readonly database: Database;
+  readonly pool: Pool;
+  /** Paths of driver modules that were named. */
+  readonly modules: readonly string[];
+};
 
 export type Sides = {
   readonly source: LayerStore;

@@ -17,10 +17,12 @@ export async function removeKept(ground: Ground, options: MigrateOptions): Promi
   return kept;
 }
 
-async function removeOne({ dataRoot, database, pool }: Ground, name: string, options: MigrateOptions): Promise<void> {
+async function removeOne(ground: Ground, name: string, options: MigrateOptions): Promise<void> {
+  const { dataRoot, database, pool, modules } = ground;
   await using driver = await openStorageDriver({
     root: dataRoot,
     configured: name,
+    modules,
     options: options.sourceOptions ?? {},
     context: { pool },
   });

@@ -19,6 +19,8 @@ export type SelectOptions = {
   readonly configured?: string;
   /** The driver that the data root was moved to; counts where nobody asked for one. */
   readonly recorded?: string | undefined;
+  /** Paths of driver modules that the person named elsewhere: `configured` may be the name of one of their drivers. */
+  readonly modules?: readonly string[];
   /** The daemon's `--storage-opt` entries. */
   readonly options: Readonly<Record<string, string>>;
   readonly context: DriverContext;
@@ -59,12 +61,11 @@ export async function selectStorageDriver(options: SelectOptions): Promise<Drive
 }
 
 async function requested(name: string, options: SelectOptions, why = "it was chosen"): Promise<DriverFactory> {
-  const { drivers = storageDrivers, root } = options;
-  if (isModulePath(name)) {
-    const taken = [...drivers, ...storageDrivers, ...namedOnly].map((driver) => driver.name);
-    return working(await loadDriverModule(name, taken), options, "it was chosen");
-  }
-  const factory = [...drivers, ...namedOnly].find((driver) => driver.name === name);
+  const { drivers = storageDrivers, root, modules = [] } = options;
+  const taken = [...drivers, ...storageDrivers, ...namedOnly].map((driver) => driver.name);
+  if (isModulePath(name)) return working(await loadDriverModule(name, taken), options, "it was chosen");
+  const loaded = await Promise.all(modules.map((path) => loadDriverModule(path, taken)));
+  const factory = [...drivers, ...namedOnly, ...loaded].find((driver) => driver.name === name);
   if (factory !== undefined) return working(factory, options, why);
   const module = (await recordedModules(root)).find((record) => record.name === name);
   if (module !== undefined) throw new EngineError("invalid_argument", neededModule(module));
