@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { errorMessage } from "../base/errors.ts";
 import { engineVersion } from "../base/version.ts";
 import { collect, daemonOptions } from "./daemon-options.ts";
+import { forkCommand } from "./fork-command.ts";
 import { clientCommands } from "./system-commands.ts";
 
 const program = new Command("strata")
@@ -67,6 +68,7 @@ program
     const { runMigrate } = await import("./migrate-command.ts");
     await runMigrate(flags);
   });
+forkCommand(program);
 clientCommands(program);
 
 try {

@@ -12,19 +12,33 @@ const codes = new Map<number, ErrorCode>(
 );
 codes.set(500, "internal");
 
-export type EngineClient = { readonly get: (path: string) => Promise<unknown> };
+export type EngineClient = {
+  readonly get: (path: string) => Promise<unknown>;
+  /** Without a body; waits as long as the engine works. */
+  readonly post: (path: string) => Promise<unknown>;
+};
 
 /** `host` is `unix:///path`. Throws invalid_argument for anything else. */
 export function openClient(host: string = `unix://${defaultSocket}`): EngineClient {
   if (!host.startsWith("unix:///"))
     throw new EngineError("invalid_argument", `invalid host ${host}: strata reaches an engine over unix:///path`);
   const socketPath = host.slice("unix://".length);
-  return { get: (path) => get(socketPath, path) };
+  return {
+    get: (path) => ask({ socketPath, path, method: "GET", timeout: 30_000 }),
+    post: (path) => ask({ socketPath, path, method: "POST", timeout: 0 }),
+  };
 }
 
-function get(socketPath: string, path: string): Promise<unknown> {
+type Question = {
+  readonly socketPath: string;
+  readonly path: string;
+  readonly method: "GET" | "POST";
+  readonly timeout: number;
+};
+
+function ask(question: Question): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path, timeout: 30_000 }, (response) => {
+    const call = request(question, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (part: string) => {
@@ -40,7 +54,7 @@ function get(socketPath: string, path: string): Promise<unknown> {
       });
     });
     call.on("timeout", () => call.destroy(new EngineError("deadline_exceeded", "the engine does not answer")));
-    call.on("error", (error) => reject(unreachable(error, socketPath)));
+    call.on("error", (error) => reject(unreachable(error, question.socketPath)));
     call.end();
   });
 }

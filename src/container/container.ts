@@ -183,6 +183,11 @@ export type CommitOptions = {
   readonly changes: readonly string[];
 };
 
+/** What becomes of anonymous volumes: a copy of their content, new ones as a create makes them, or the very same. */
+export type ForkVolumes = "copy" | "new" | "share";
+
+export type ForkOptions = { readonly name: string | undefined; readonly volumes: ForkVolumes };
+
 /** What the API, the builder and the library ask of containers. Ids may be full ids, unique prefixes or names unless said otherwise. */
 export interface ContainerService extends AsyncDisposable {
   create(request: NewContainer): Promise<{ readonly id: string; readonly warnings: readonly string[] }>;
@@ -237,6 +242,11 @@ export interface ContainerService extends AsyncDisposable {
     options: { readonly noOverwriteDirNonDir: boolean; readonly copyOwner: boolean },
   ): Promise<void>;
   commit(nameOrId: string, options: CommitOptions): Promise<ImageId>;
+  /**
+   * A second container with the same config and the same content, not started. A running one stands still while its
+   * layer (and the volumes that are copied) are; it is not changed otherwise.
+   */
+  fork(nameOrId: string, options: ForkOptions): Promise<{ readonly id: string }>;
   createExec(nameOrId: string, request: NewExec): Promise<string>;
   getExec(execId: string): Exec;
   /** `attached` false (`-d`): no attachment. */

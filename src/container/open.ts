@@ -16,6 +16,7 @@ import { createContainer } from "./create.ts";
 import { createExec, startExec } from "./exec.ts";
 import { ExecTable } from "./exec-table.ts";
 import { removeByUser } from "./force-remove.ts";
+import { forkContainer } from "./fork.ts";
 import { killContainer } from "./kill.ts";
 import { listContainers } from "./list.ts";
 import { readLogs } from "./logs.ts";
@@ -73,6 +74,7 @@ function serviceOf(context: Context, closing: AbortController): ContainerService
     changes: async (name) => context.layers.changes(get(name).id),
     ...archived(context),
     commit: async (name, options) => commitContainer(context, get(name), options),
+    fork: async (name, options) => forkContainer(context, get(name), options),
     createExec: async (name, request) => createExec(context, get(name), request),
     getExec: (id) => execs.get(id),
     startExec: (id, options) => startExec(context, id, options),

@@ -166,6 +166,10 @@ class OpenLayerStore implements LayerStore {
     return [this.#parts.records.release(owner)];
   }
 
+  shareStatements(owner: string, other: string): readonly Statement[] {
+    return [this.#parts.records.share(owner, other)];
+  }
+
   async collect(): Promise<readonly LayerInfo[]> {
     const gone = await collect(this.#parts, this.#leases, this.#sweeper);
     if (gone.length > 0) this.#sweeper.start();
@@ -192,6 +196,10 @@ class OpenLayerStore implements LayerStore {
     } finally {
       this.#leases.give(layer);
     }
+  }
+
+  forkWritable(source: string, id: string, options: WritableOptions): Promise<void> {
+    return this.#writables.fork(source, id, options);
   }
 
   mountWritable(id: string, holder: string): Promise<string> {

@@ -225,6 +225,13 @@ export class Records {
     };
   }
 
+  share(owner: string, other: string): Statement {
+    return {
+      sql: "INSERT INTO layer_owners (owner, layer) SELECT ?, layer FROM layer_owners WHERE owner = ?",
+      parameters: [owner, other],
+    };
+  }
+
   release(owner: string): Statement {
     return { sql: "DELETE FROM layer_owners WHERE owner = ?", parameters: [owner] };
   }

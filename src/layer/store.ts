@@ -70,6 +70,8 @@ export interface LayerStore extends AsyncDisposable {
   /** Statements that let `owner` ("image:<id>", "container:<id>") hold or release a chain; run them inside the owner's own transaction. */
   holdStatements(owner: string, top: ChainId): readonly Statement[];
   releaseStatements(owner: string): readonly Statement[];
+  /** Statements that let `owner` hold what `other` holds. */
+  shareStatements(owner: string, other: string): readonly Statement[];
   /** Removes every layer that no owner, lease or child holds; called after a release. Returns the layers that went. */
   collect(): Promise<readonly LayerInfo[]>;
   /** The layer's tar, bit for bit as it was registered (its digest is the diff ID, verified while streaming). */
@@ -82,6 +84,11 @@ export interface LayerStore extends AsyncDisposable {
 
   /** Makes a container's writable layer (and its image's init layer, once). `top` undefined: an empty root. */
   createWritable(id: string, top: ChainId | undefined, options: WritableOptions): Promise<void>;
+  /**
+   * Makes `id` exactly what the writable layer `source` is at this moment; nobody may change that meanwhile, which is the
+   * caller's to see to. Sharing blocks where the driver can.
+   */
+  forkWritable(source: string, id: string, options: WritableOptions): Promise<void>;
   /** Mounts the writable layer and returns where. Mounting twice gives the same path, counted by `holder`. Survives a daemon restart: the same call finds the mount again. */
   mountWritable(id: string, holder: string): Promise<string>;
   /** Gives a holder's use back; the last one unmounts. Unknown holder: nothing. */

@@ -8,6 +8,7 @@
  */
 import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { archiveTasks } from "../archive/task-url.ts";
 import type { Change } from "../base/change.ts";
 import type { ChainId } from "../base/digest.ts";
 import { EngineError, systemCode } from "../base/errors.ts";
@@ -81,6 +82,34 @@ export class Writables {
       this.#sweeper.start();
       throw error;
     }
+  }
+
+  /** Where the driver cannot clone, a new layer is made equal to the source's tree. */
+  async fork(source: string, id: string, { storageOptions, statements }: WritableOptions): Promise<void> {
+    const { records, driver } = this.#parts;
+    const row = this.#get(source);
+    const layer = { id: randomId(), parents: records.ancestry(row.init) };
+    try {
+      if (!(await driver.cloneWritable?.(writableRef(this.#parts, row), layer, storageOptions))) {
+        await driver.createWritable(layer, storageOptions);
+        await this.#fill(layer, (tree) => this.#matchTree(source, tree));
+      }
+      await syncFilesystem(driver.home);
+      const made = { id, data: layer.id, init: row.init, size: undefined };
+      await records.transact([records.insertWritable(made), ...statements]);
+    } catch (error) {
+      await this.#sweeper.carryOut(layer.id, () => driver.remove(layer.id));
+      this.#sweeper.start();
+      throw error;
+    }
+    this.#measureSoon(id);
+  }
+
+  async #matchTree(source: string, target: string): Promise<void> {
+    await using view = await this.view(source);
+    const { source: tree, base, upper, candidates } = view;
+    const argument = { source: tree, target, base, upper, candidates };
+    await this.#parts.pool.run<typeof argument, void>(archiveTasks, "matchTreeTask", argument);
   }
 
   async #fill(layer: LayerRef, fill: (tree: string) => Promise<void>): Promise<void> {

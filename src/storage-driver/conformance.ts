@@ -13,6 +13,7 @@ import { mountTable } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import { createPool } from "../host/worker-pool.ts";
 import { makeBench } from "./conformance-bench.ts";
+import { cloneCases } from "./conformance-clone-cases.ts";
 import { lifeCases } from "./conformance-life-cases.ts";
 import { sizeCases } from "./conformance-size-cases.ts";
 import { treeCases } from "./conformance-tree-cases.ts";
@@ -40,7 +41,7 @@ export function runConformance({ name, factory, makeHome }: ConformanceOptions):
       await pool[Symbol.asyncDispose]();
       await base[Symbol.asyncDispose]();
     });
-    for (const [title, run] of [...treeCases, ...lifeCases, ...sizeCases])
+    for (const [title, run] of [...treeCases, ...lifeCases, ...sizeCases, ...cloneCases])
       test(title, async () => {
         const home = join(base.path, `case-${++cases}`);
         const driver = await factory.open(home, {}, { pool });

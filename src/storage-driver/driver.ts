@@ -81,6 +81,12 @@ export interface StorageDriver extends AsyncDisposable {
   commit(layer: LayerRef): Promise<void>;
   /** Makes a container's layer over `parents`. `options` are those of `traits.containerOptions`, checked by the driver. */
   createWritable(layer: LayerRef, options: Readonly<Record<string, string>>): Promise<void>;
+  /**
+   * Optional: makes the writable `layer` exactly what the writable `source` is at this moment, sharing blocks where the
+   * filesystem can. Both have the same parents, and nobody changes the source meanwhile; `options` as for
+   * `createWritable`. False, with nothing made, where this one cannot be copied so: then it is done through mounts.
+   */
+  cloneWritable?(source: LayerRef, layer: LayerRef, options: Readonly<Record<string, string>>): Promise<boolean>;
   /** The view of a layer (always read-only) or of a writable (read-write). Mounts nothing; may mend an empty writable that a power cut took. */
   mounts(layer: LayerRef, kind: "layer" | "writable"): Promise<Mounts>;
   /**

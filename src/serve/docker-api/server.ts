@@ -17,6 +17,7 @@ import { containerLifeRoutes } from "./routes/container-life.ts";
 import { containerStdioRoutes } from "./routes/container-stdio.ts";
 import { containerRoutes } from "./routes/containers.ts";
 import { eventRoutes } from "./routes/events.ts";
+import { forkRoutes } from "./routes/fork.ts";
 import { imageArchiveRoutes } from "./routes/image-archives.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { networkRoutes } from "./routes/networks.ts";
@@ -164,6 +165,7 @@ function addRoutes(app: FastifyInstance, services: DockerApiServices & { readonl
   imageArchiveRoutes(app, services);
   buildRoutes(app, services);
   containerRoutes(app, services);
+  forkRoutes(app, services);
   containerLifeRoutes(app, services);
   containerStdioRoutes(app, services);
   containerFileRoutes(app, services);

@@ -72,6 +72,17 @@ class Btrfs implements StorageDriver {
     await this.#folders.commit(layer.id);
   }
 
+  /** A snapshot. It would show subvolumes that the container made as empty directories, so one with such is not cloned. */
+  async cloneWritable(source: LayerRef, { id }: LayerRef, options: Readonly<Record<string, string>>): Promise<boolean> {
+    const size = containerSize(options, this.#sizes);
+    const path = this.#folders.kept(source.id);
+    if (await this.#context.pool.run<{ path: string }, boolean>(tasks, "holdsSubvolumesTask", { path })) return false;
+    await this.#make({ id, parents: [source.id] });
+    if (size !== undefined) await this.#limit(id, size);
+    await this.#folders.commit(id);
+    return true;
+  }
+
   async mounts({ id }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
     return [{ kind: "bind", source: this.#folders.kept(id), readonly: kind === "layer" }];
   }

@@ -2,6 +2,7 @@
  * Btrfs's requests on a descriptor (linux/btrfs.h): subvolumes are made, snapshotted, fixed and destroyed by name below
  * an open directory. Synchronous, and slow where btrfs commits a transaction: call them in a worker.
  */
+import { systemCode } from "../../base/errors.ts";
 import { ioctl } from "../../host/ioctl.ts";
 import { AT_FDCWD, closeFd, O, openat2 } from "../../host/sys.ts";
 
@@ -13,6 +14,7 @@ const request = {
   getFlags: 0x80089419,
   setFlags: 0x4008941a,
   inodeLookup: 0xd0009412,
+  subvolumeRootReferences: 0xd000943d,
 } as const;
 
 const argumentSize = 4096;
@@ -61,6 +63,20 @@ export function subvolumeId(fd: number): bigint {
   argument.writeBigUInt64LE(subvolumeInode, 8);
   ioctl(fd, request.inodeLookup, argument);
   return argument.readBigUInt64LE(0);
+}
+
+/** Whether another subvolume stands somewhere in the one that `fd` is the root of; true where the kernel cannot tell. */
+export function holdsSubvolumes(fd: number): boolean {
+  const argument = Buffer.alloc(argumentSize);
+  try {
+    ioctl(fd, request.subvolumeRootReferences, argument);
+  } catch (error) {
+    // More than one answer holds; a kernel before 4.18.
+    if (systemCode(error) !== "EOVERFLOW" && systemCode(error) !== "ENOTTY") throw error;
+    return true;
+  }
+  // struct btrfs_ioctl_get_subvol_rootref_args: min_treeid, 255 pairs of numbers, num_items.
+  return argument.readUInt8(8 + 255 * 16) > 0;
 }
 
 function nameArgument(name: Uint8Array, offset: number): Buffer {

@@ -9,6 +9,7 @@ import {
   createSnapshot,
   createSubvolume,
   destroySubvolume,
+  holdsSubvolumes,
   setReadOnly,
   subvolumeId,
   subvolumeInode,
@@ -28,6 +29,11 @@ export function makeSubvolumeTask({ path, source }: { readonly path: string; rea
   }
   using from = opened(source);
   createSnapshot(from.fd, parent.fd, name);
+}
+
+export function holdsSubvolumesTask({ path }: { readonly path: string }): boolean {
+  using subvolume = opened(path);
+  return holdsSubvolumes(subvolume.fd);
 }
 
 export function setReadOnlyTask({ path, readOnly }: { readonly path: string; readonly readOnly: boolean }): void {

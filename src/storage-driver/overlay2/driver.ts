@@ -11,6 +11,7 @@
  * layer is filled as a plain directory, with the overlay xattrs of an image escaped. Promises: no mount is held here; a
  * writable that a power cut took before it was ever used is made again by `mounts`.
  */
+import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError } from "../../base/errors.ts";
 import type { MountStep, Mounts } from "../../base/mount.ts";
@@ -33,7 +34,7 @@ import { releaseFolder } from "../project-limit.ts";
 import type { OwnMarks } from "../root-attributes.ts";
 import { imageStep } from "../size-image.ts";
 import { type SizeRules, sizeOption } from "../size-limit.ts";
-import { sweepTrash } from "../walk.ts";
+import { copyTree, sweepTrash } from "../walk.ts";
 import { mountOptions, parseDaemonOptions, sizeRefusal } from "./options.ts";
 import { type Trial, tryOverlay } from "./trial.ts";
 import { endUnsynced, isUnsynced, prepareUse } from "./unsynced.ts";
@@ -126,6 +127,19 @@ class Overlay2 implements StorageDriver {
     const size = writableSize(options, sizes, { limiter, words: sizeRefusal });
     if (size === undefined) await this.#folders.createWritable(layer);
     else await createLimited(this.#folders, layer, { size, limiter, isMark });
+  }
+
+  /** The upper is copied as it stands, marks and all: it lies over the same layers. One in a file is copied through its mount. */
+  async cloneWritable(source: LayerRef, layer: LayerRef, options: Readonly<Record<string, string>>): Promise<boolean> {
+    const { sizes, limiter, context } = this.#parts;
+    if (writableSize(options, sizes, limiter) !== undefined) return false;
+    await this.#folders.mend(source);
+    if (this.#folders.image(source.id) !== undefined) return false;
+    await this.#folders.createWritable(layer, async (path) => {
+      await rmdir(join(path, "diff"));
+      await copyTree(context.pool, this.#folders.diff(source.id), join(path, "diff"));
+    });
+    return true;
   }
 
   async mounts({ id, parents }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {

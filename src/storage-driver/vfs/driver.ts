@@ -79,6 +79,16 @@ class Vfs implements StorageDriver {
     await this.#folders.commit(layer.id);
   }
 
+  /** A copy like any other: of the source instead of the parent. One with a limit is copied through its mount. */
+  async cloneWritable(source: LayerRef, { id }: LayerRef, options: Readonly<Record<string, string>>): Promise<boolean> {
+    const { sizes, limiter } = this.#parts;
+    if (writableSize(options, sizes, { limiter, words: sizeRefusal }) !== undefined) return false;
+    if ((await lstat(this.#folders.kept(source.id))).isFile()) return false;
+    await this.#make({ id, parents: [source.id] });
+    await this.#folders.commit(id);
+    return true;
+  }
+
   async mounts({ id }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
     const source = this.#folders.kept(id);
     if (kind === "writable" && (await lstat(source)).isFile()) return [imageStep(source)];
