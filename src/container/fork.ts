@@ -54,8 +54,11 @@ async function standStill(context: Context, source: Entry): Promise<AsyncDisposa
   await pauseLocked(context, source);
   return {
     [Symbol.asyncDispose]: async () => {
-      // What was killed meanwhile needs no thawing.
-      if (source.run?.paused === true) await unpauseLocked(context, source);
+      // What was killed meanwhile needs no thawing. One that cannot be thawed is told of, and the fork is there all the same.
+      if (source.run?.paused !== true) return;
+      const thawed = unpauseLocked(context, source);
+      context.background.start(`unpause container ${source.id}`, thawed);
+      await thawed.catch(() => undefined);
     },
   };
 }

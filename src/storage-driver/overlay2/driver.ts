@@ -132,7 +132,7 @@ class Overlay2 implements StorageDriver {
   /** The upper is copied as it stands, marks and all: it lies over the same layers. One in a file is copied through its mount. */
   async cloneWritable(source: LayerRef, layer: LayerRef, options: Readonly<Record<string, string>>): Promise<boolean> {
     const { sizes, limiter, context } = this.#parts;
-    if (writableSize(options, sizes, limiter) !== undefined) return false;
+    if (writableSize(options, sizes, { limiter, words: sizeRefusal }) !== undefined) return false;
     await this.#folders.mend(source);
     if (this.#folders.image(source.id) !== undefined) return false;
     await this.#folders.createWritable(layer, async (path) => {
