@@ -27,17 +27,16 @@ const readTimeout = 1000;
  * written by a newer version of the engine, or is not the engine's at all.
  */
 export async function openDatabase(path: string, schemas: readonly Schema[]): Promise<Database> {
+  await using stack = new AsyncDisposableStack();
   const writer = await Writer.start({ path, schemas });
-  try {
-    const reader = new DatabaseSync(path, { readOnly: true, timeout: readTimeout });
-    // A read opens the journal. What removes things must find room in it when the disk is full.
-    reader.prepare("SELECT count(*) FROM sqlite_schema").get();
-    await reserveFor(`${path}-wal`, walBytes);
-    return new OpenDatabase(path, writer, reader);
-  } catch (error) {
-    await writer.close();
-    throw error;
-  }
+  stack.defer(() => writer.close());
+  const reader = new DatabaseSync(path, { readOnly: true, timeout: readTimeout });
+  const database = stack.use(new OpenDatabase(path, writer, reader));
+  // A read opens the journal. What removes things must find room in it when the disk is full.
+  database.get("SELECT count(*) FROM sqlite_schema");
+  await reserveFor(`${path}-wal`, walBytes);
+  stack.move();
+  return database;
 }
 
 class OpenDatabase implements Database {

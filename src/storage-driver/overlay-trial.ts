@@ -22,6 +22,8 @@ export async function inTrialFolder<T>(home: string, use: (scratch: string) => P
   try {
     return await use(scratch);
   } finally {
+    // Where taking it away failed before.
+    await unmountAllAsync(join(scratch, "merged"));
     await rm(scratch, { recursive: true, force: true });
     await removeEmpty(home, above);
   }

@@ -215,7 +215,13 @@ export const verbs: readonly Verb[] = [
   },
   {
     name: "open",
-    survives: only(givingBack, sweeping, "(fs|mo)[a-z_]+", "(rm|mkdir|readdir|mkdtemp) .*/.trial-.*"),
+    survives: only(
+      givingBack,
+      sweeping,
+      "(fs|mo)[a-z_]+",
+      "fallocate|open .*-wal",
+      "(rm|mkdir|readdir|mkdtemp) .*/.trial-.*",
+    ),
     prepare: (world) => world.close(),
     act: (world) => world.open(),
   },
