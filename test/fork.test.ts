@@ -59,7 +59,11 @@ for (const driver of ["overlay2"])
         script,
       ]);
       await daemon.ok(["exec", "one", "sh", "-c", "until test -e /named/in; do sleep 0.1; done"]);
+      const since = String(Date.now() / 1000);
       const made = await fork("one", "two");
+      const told = ["--since", since, "--until", String(Date.now() / 1000), "--format", "{{.Action}}"];
+      const events = await daemon.ok(["events", "--filter", "container=one", ...told]);
+      assert.equal(events, "pause\nunpause", "it stood still meanwhile");
       assert.equal(made.code, 0, made.stderr);
       const id = made.stdout.trim();
       assert.match(id, /^[0-9a-f]{64}$/);
