@@ -20,7 +20,7 @@ export type World = {
   readonly copied: Map<string, ReadonlyMap<string, string>>;
   /** Image -> the tree in it. */
   readonly contents: Map<string, Content>;
-  /** Images of containers, which nobody removes. */
+  /** Images of containers, and containers that something is done with: nobody removes them. */
   readonly using: Set<string>;
   count: number;
 };
@@ -110,12 +110,14 @@ async function create(world: World): Promise<void> {
 async function commit(world: World): Promise<void> {
   const id = world.count++;
   const container = `w${id}`;
+  world.using.add(container);
   const json = { Image: firstImage, ...options };
   await make(world, ["container", container], { method: "POST", path: `/containers/create?name=${container}`, json });
   const tar = { ...newContent(world), folder: "written" };
   await ask(world, { method: "PUT", path: `/containers/${container}/archive?path=/`, tar });
   const path = `/commit?container=${container}&repo=committed&tag=${id}`;
   await make(world, ["image", `committed:${id}`], { method: "POST", path });
+  world.using.delete(container);
 }
 
 async function createVolume(world: World): Promise<void> {
