@@ -12,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { mountTable } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import { createPool } from "../host/worker-pool.ts";
-import { makeBench } from "./conformance-bench.ts";
+import { type ConformanceCase, makeBench } from "./conformance-bench.ts";
 import { cloneCases } from "./conformance-clone-cases.ts";
 import { lifeCases } from "./conformance-life-cases.ts";
 import { sizeCases } from "./conformance-size-cases.ts";
@@ -26,6 +26,9 @@ export type ConformanceOptions = {
   /** A folder on the filesystem to be tried, for the whole suite. */
   readonly makeHome: () => Promise<AsyncDisposable & { readonly path: string }>;
 };
+
+/** Every case, in order. */
+export const conformanceCases: readonly ConformanceCase[] = [...treeCases, ...lifeCases, ...sizeCases, ...cloneCases];
 
 /** Registers the suite with node:test. */
 export function runConformance({ name, factory, makeHome }: ConformanceOptions): void {
@@ -41,7 +44,7 @@ export function runConformance({ name, factory, makeHome }: ConformanceOptions):
       await pool[Symbol.asyncDispose]();
       await base[Symbol.asyncDispose]();
     });
-    for (const [title, run] of [...treeCases, ...lifeCases, ...sizeCases, ...cloneCases])
+    for (const [title, run] of conformanceCases)
       test(title, async () => {
         const home = join(base.path, `case-${++cases}`);
         const driver = await factory.open(home, {}, { pool });

@@ -148,5 +148,6 @@ test("no driver may be called as something else in the data root", async () => {
   const folders = new Set([...block.matchAll(/^([a-z-]+)\//gm)].map((match) => match[1]));
   const { namedOnly, storageDrivers } = await import("./list.ts");
   for (const { name } of [...storageDrivers, ...namedOnly]) folders.delete(name);
-  assert.deepEqual([...folders].toSorted(), reservedNames);
+  const advice = "a folder of the data root belongs into `reservedNames` of driver-module.ts";
+  assert.deepEqual([...folders].toSorted(), reservedNames, advice);
 });

@@ -30,6 +30,7 @@ export const reservedNames: readonly string[] = [
   "migrating",
   "staging",
   "staging-build",
+  "volume-drivers",
   "volumes",
 ];
 

@@ -5,9 +5,7 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { lifeCases } from "../conformance-life-cases.ts";
-import { sizeCases } from "../conformance-size-cases.ts";
-import { treeCases } from "../conformance-tree-cases.ts";
+import { conformanceCases } from "../conformance.ts";
 
 const file = (name: string): string => new URL(name, import.meta.url).pathname;
 const suite = [process.execPath, "--test-reporter=tap", file("./elsewhere.fixture.ts")];
@@ -33,7 +31,7 @@ async function runSuite(place: string, command: readonly string[]): Promise<void
       .filter((line) => !/^\s*(ok|duration_ms|---|\.\.\.|type:)/.test(line))
       .join("\n"),
   );
-  const cases = treeCases.length + lifeCases.length + sizeCases.length + 2;
+  const cases = conformanceCases.length + 2;
   assert.deepEqual([count("pass"), count("fail"), count("skipped")], [cases, 0, 0]);
 }
 
