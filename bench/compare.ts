@@ -49,6 +49,7 @@ export async function compare(peer: Peer, timed: Timed): Promise<Row> {
     dockerd.push(await once(peer.dockerd, timed, round));
     if (!first) strata.push(await once(peer.strata, timed, round));
   }
-  peer.log(`measured: ${timed.name}`);
-  return { name: timed.name, strata: median(strata), dockerd: median(dockerd), unit: "ms", goal: timed.goal };
+  const [ours, theirs] = [median(strata), median(dockerd)];
+  peer.log(`measured: ${timed.name}: ${ours.toFixed(1)} and ${theirs.toFixed(1)} ms`);
+  return { name: timed.name, strata: ours, dockerd: theirs, unit: "ms", goal: timed.goal };
 }

@@ -85,7 +85,6 @@ async function commits(peer: Peer): Promise<Row> {
     name: "commit of 5,000 new files",
     rounds: 7,
     goal: 0.5,
-    // Another comment: the same layer would be found, and only hashed.
     step: (daemon, round) =>
       ask(daemon, { method: "POST", path: `/v1.41/commit?container=filled&repo=filled&tag=${round}`, json: {} }),
     after: (daemon, round) => daemon.ok(["rmi", `filled:${round}`]),
