@@ -1,7 +1,7 @@
 /** Containers whose mounts do not sync (overlay2.volatile), and what is left of them: a stop, kills, the machine going down. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mountTable } from "../host/mount.ts";
@@ -121,6 +121,8 @@ test("after the machine went down its changes are not shown, but measured and re
     };
     await assert.rejects(bench.store.mountWritable("c1", "run"), refused);
     await assert.rejects(bench.store.changes("c1"), refused);
+    const ref = { id: basename(folder), parents: [] };
+    await assert.rejects(async () => bench.driver.cloneWritable?.(ref, { ...ref, id: "copy" }, {}), refused);
     assert.equal(await bench.store.writableSize("c1"), 5);
     assert.ok(existsSync(mark(folder)), "nobody takes the mark away");
     rmSync(mark(folder));

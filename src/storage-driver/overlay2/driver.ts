@@ -135,6 +135,8 @@ class Overlay2 implements StorageDriver {
     if (writableSize(options, sizes, { limiter, words: sizeRefusal }) !== undefined) return false;
     await this.#folders.mend(source);
     if (this.#folders.image(source.id) !== undefined) return false;
+    // What may be torn does not become a copy that looks whole.
+    await isUnsynced(this.#folders.kept(source.id));
     await this.#folders.createWritable(layer, async (path) => {
       await rmdir(join(path, "diff"));
       await copyTree(context.pool, this.#folders.diff(source.id), join(path, "diff"));
