@@ -98,7 +98,7 @@ async function fill({ ok, docker }: Daemon, scratch: string): Promise<void> {
   await ok(["volume", "create", "--label", "purpose=test", "--label", "empty=", "named"]);
   await ok(["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=5", "mounted"]);
   // More than one page of metadata.db holds.
-  for (let index = 0; index < 24; index++)
+  for (let index = 0; index < 14; index++)
     await ok(["volume", "create", "--label", `long=${"x".repeat(300)}`, `many-${index}`]);
   const run = ["run", "--network", "host", "-v", "named:/vol", "--tmpfs", "/scratch:size=1m", "-v", "/etc:/host:ro"];
   const asked = ["--label", "mine=yes", "-e", "A=b", "--memory", "64m", "-h", "changed", "--name", "changed"];
