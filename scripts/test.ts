@@ -32,6 +32,9 @@ const mustRun = [
   "the story on fuse-overlayfs",
   "the story on zfs",
   "the story on vfs",
+  "overlay2: one call fails",
+  "vfs: one call fails",
+  "a full data root on overlay2",
 ];
 
 const root = new URL("..", import.meta.url).pathname;

@@ -106,9 +106,11 @@ type Settling = { readonly error: unknown; readonly patience: number };
 /** What is there too much once everything under way has come to rest. */
 async function settle(world: FaultStore, verb: Verb, { error, patience }: Settling): Promise<string[]> {
   if (isOpen(verb) && error !== undefined) return [];
-  const expected = error === undefined ? [] : (verb.containers ?? []).map((id) => `layers/${id}`);
+  const kind = verb.placesOnly === true ? /^folder / : /^(folder|mount) /;
+  const names = error === undefined ? [] : (verb.containers ?? []).map((id) => `layers/${id}`);
+  const isExpected = (line: string): boolean => kind.test(line) && names.some((name) => line.endsWith(name));
   for (let tries = 1; ; tries++) {
-    const found = (await world.leftovers()).filter((line) => !expected.some((name) => line.endsWith(name)));
+    const found = (await world.leftovers()).filter((line) => !isExpected(line));
     if (found.length === 0 || tries === patience) return found;
     await sleep(5);
   }

@@ -21,6 +21,8 @@ export type Verb = {
   readonly survives: RegExp;
   /** Containers that are mounted, or may be, after a failure. */
   readonly containers?: readonly string[];
+  /** True where only the place of a container's mount may be there after a failure, and nothing mounted on it. */
+  readonly placesOnly?: boolean;
 };
 
 const none = { storageOptions: {}, statements: [] };
@@ -135,6 +137,7 @@ export const verbs: readonly Verb[] = [
     act: async (world) => void (await world.store.mountWritable("c", "run")),
     undo: removeContainer,
     containers: ["c"],
+    placesOnly: true,
   },
   {
     name: "unmount",
