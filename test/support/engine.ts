@@ -152,6 +152,8 @@ export type StrataOptions = {
   readonly dataRoot?: string;
   readonly driver?: string;
   readonly args?: readonly string[];
+  /** What is run with these arguments; `bin/strata` unless given. */
+  readonly program?: readonly [file: string, ...before: readonly string[]];
   /** Instead of all that the other members say; the daemon still has to listen on `docker.sock` below `root`. */
   readonly onlyArgs?: readonly string[];
 };
@@ -163,13 +165,15 @@ export async function startStrata({
   driver,
   args = [],
   onlyArgs,
+  program = [join(project, "bin/strata")],
 }: StrataOptions): Promise<Daemon> {
   mkdirSync(root, { recursive: true });
   const roots = ["--data-root", dataRoot, "--exec-root", join(root, "exec")];
   const socket = ["-H", `unix://${join(root, "docker.sock")}`];
   const storage = driver === undefined ? [] : ["--storage-driver", driver];
-  const all = ["daemon", ...(onlyArgs ?? [...roots, ...socket, ...storage, ...args])];
-  return launch({ program: join(project, "bin/strata"), args: all, root, dataRoot });
+  const [file, ...before] = program;
+  const all = [...before, "daemon", ...(onlyArgs ?? [...roots, ...socket, ...storage, ...args])];
+  return launch({ program: file, args: all, root, dataRoot });
 }
 
 /** Whether {@link startDockerd} has what to start. */
