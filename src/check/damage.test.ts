@@ -236,7 +236,7 @@ const cases: readonly Case[] = [
     drivers: [vfs],
   },
   {
-    name: "an image whose layers are gone is removed with --force, with the tar that one shared",
+    name: "an image whose layers are gone is removed with --force, with the tars that they shared",
     damage: (root) => {
       for (const table of ["container", "layer_writables", "volume_reference"]) root.sql(`DELETE FROM ${table}`);
       root.run("rm", "-rf", join(root.root, "containers", containerId));
@@ -245,7 +245,7 @@ const cases: readonly Case[] = [
     finds: ["image-config-damaged", "layer-data-unknown"],
     lost: ["image-config-damaged"],
     // Its layers are nobody's from then on.
-    forced: ["layer-unused", "layer-unused", "layer-unused", "layer-unused"],
+    forced: ["layer-unused", "layer-unused", "layer-unused", "layer-unused", "layer-unused"],
     drivers: [overlay2],
   },
   {
