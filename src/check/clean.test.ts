@@ -7,7 +7,7 @@ import { lockFile } from "../host/lock.ts";
 import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
 import { checkDataRoot } from "./check.ts";
-import { DataRoot } from "./data-root.fixture.ts";
+import { containerId, DataRoot } from "./data-root.fixture.ts";
 
 for (const factory of [overlay2, vfs])
   test(`${factory.name}: a sound data root has no problems, and everything in it was looked at`, async () => {
@@ -26,6 +26,16 @@ for (const factory of [overlay2, vfs])
       drivers: [factory.name],
     });
   });
+
+test("a container whose image was removed by force goes on without it, and is no problem", async () => {
+  await using root = await DataRoot.make(vfs);
+  const hold = "INSERT INTO layer_owners (owner, layer) SELECT ?, id FROM layer_layers WHERE chain_id = ?";
+  root.sql(hold, `container:${containerId}`, root.top);
+  root.sql("DELETE FROM image_reference WHERE image = ?", root.app);
+  root.sql("DELETE FROM layer_owners WHERE owner = ?", `image:${root.app}`);
+  root.sql("DELETE FROM image WHERE id = ?", root.app);
+  assert.deepEqual(await root.kinds(), []);
+});
 
 test("a check is refused while somebody has the data root, by the holder's pid", async () => {
   await using root = await DataRoot.make(vfs);

@@ -276,7 +276,7 @@ const cases: readonly Case[] = [
     finds: ["image-layer-not-held"],
   },
   {
-    name: "a container whose image is gone is told, and left alone",
+    name: "a container whose image is gone, and that holds none of its layers, is told and left alone",
     damage: (root) => {
       root.sql("DELETE FROM image_reference WHERE image = ?", root.app);
       root.sql("DELETE FROM layer_owners WHERE owner = ?", `image:${root.app}`);

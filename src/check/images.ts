@@ -152,6 +152,7 @@ function checkOwners({ snapshot, findings }: CheckContext): void {
 function usersByImage(context: CheckContext): ReadonlyMap<string, readonly string[]> {
   const { snapshot, findings, checked } = context;
   const users = new Map<string, readonly string[]>();
+  const holders = new Set(snapshot.owners.map(({ owner }) => owner));
   const withLayer = new Set(snapshot.writables.flatMap(({ id, state }) => (state === "ready" ? [id] : [])));
   for (const row of snapshot.containers) {
     checked.containers++;
@@ -167,7 +168,8 @@ function usersByImage(context: CheckContext): ReadonlyMap<string, readonly strin
       const { imageId } = decodeRow(row).record;
       if (imageId === undefined) continue;
       users.set(imageId, [...(users.get(imageId) ?? []), String(row.id)]);
-      if (!snapshot.images.has(imageId))
+      // `rmi -f` leaves a container its layers, and it goes on without the image.
+      if (!snapshot.images.has(imageId) && !holders.has(`container:${String(row.id)}`))
         findings.push({
           kind: "container-image-missing",
           object,
