@@ -34,7 +34,10 @@ for (const factory of [overlay2, vfs])
         await bench.store.publish([layer], []);
         await using tree = await bench.store.mountLayer(layer.chainId);
         await using under = below === undefined ? undefined : await bench.store.mountLayer(below.chainId);
-        const id = bench.database.get("SELECT id FROM layer_layers WHERE chain_id = ?", layer.chainId)?.id;
+        const id = bench.database.get(
+          "SELECT coalesce(diff, id) AS id FROM layer_layers WHERE chain_id = ?",
+          layer.chainId,
+        )?.id;
         const argument = {
           recipePath: `${bench.root}/layers/recipes/${id}`,
           root: tree.path,
