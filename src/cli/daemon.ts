@@ -12,6 +12,7 @@ import { parseAddress } from "../serve/docker-api/listen.ts";
 import { createDockerApi, type DockerApi } from "../serve/docker-api/server.ts";
 import { keyValues, readSettings, type Settings } from "./daemon-config.ts";
 import { createLog } from "./log.ts";
+import { stopSignal } from "./stop-signal.ts";
 
 /** Milliseconds for the parts to close before the process ends anyway. */
 const closeDeadline = 30_000;
@@ -86,19 +87,4 @@ async function listen(api: DockerApi, settings: Settings, log: Logger): Promise<
 async function holdPidFile(path: string, stack: AsyncDisposableStack): Promise<void> {
   await writeFile(path, `${process.pid}\n`, { mode: 0o644 });
   stack.defer(() => unlink(path).catch(() => undefined));
-}
-
-/** Resolves at the first SIGTERM or SIGINT; the second ends the process at once. */
-function stopSignal(log: Logger): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let asked = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (asked) process.exit(1);
-      asked = true;
-      log.info({ signal }, "stopping; a second signal ends at once");
-      resolve();
-    });
-  }
-  return promise;
 }

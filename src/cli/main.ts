@@ -5,6 +5,7 @@ import { engineVersion } from "../base/version.ts";
 import { collect, daemonOptions } from "./daemon-options.ts";
 import { forkCommand } from "./fork-command.ts";
 import { clientCommands } from "./system-commands.ts";
+import { volumePluginCommand } from "./volume-plugin-command.ts";
 
 const program = new Command("strata")
   .description("Docker's layered storage as an engine: images, containers and volumes over storage and volume drivers.")
@@ -69,6 +70,7 @@ program
     await runMigrate(flags);
   });
 forkCommand(program);
+volumePluginCommand(program);
 clientCommands(program);
 
 try {

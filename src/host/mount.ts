@@ -167,6 +167,8 @@ export function makePrivate(directory: string): void {
 export type MountEntry = {
   readonly id: number;
   readonly parent: number;
+  /** `major:minor` of the filesystem. */
+  readonly device: string;
   /** What of the filesystem is seen: `/`, or the directory of a bind. */
   readonly root: string;
   readonly target: string;
@@ -206,6 +208,7 @@ function parseLine(line: string): MountEntry {
   return {
     id: Number(fields[0]),
     parent: Number(fields[1]),
+    device: fields[2] ?? "",
     root: decode(fields[3]),
     target: decode(fields[4]),
     options: (fields[5] ?? "").split(","),

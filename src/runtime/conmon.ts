@@ -11,7 +11,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
 import { EngineError } from "../base/errors.ts";
-import { identify, type ProcessIdentity } from "./kernel-process.ts";
+import { identify, type ProcessIdentity } from "../host/kernel-process.ts";
 import type { ProcessDirectory } from "./layout.ts";
 import { MessagePipe } from "./message-pipe.ts";
 

@@ -3,9 +3,9 @@
  */
 import { rm } from "node:fs/promises";
 import { EngineError } from "../base/errors.ts";
+import { isAlive, type ProcessIdentity } from "../host/kernel-process.ts";
 import type { CgroupMounts } from "./cgroup.ts";
 import type { ExitWatch } from "./exit-watch.ts";
-import { isAlive, type ProcessIdentity } from "./kernel-process.ts";
 import { bundleOf, type Layout, type ProcessDirectory } from "./layout.ts";
 import type { OciProgram } from "./oci-program.ts";
 import { findRecord, type ProcessRecord } from "./process-record.ts";

@@ -4,11 +4,11 @@
  */
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { EngineError, systemCode } from "../base/errors.ts";
+import { identify, type ProcessIdentity } from "../host/kernel-process.ts";
 import { type Conmon, settleConmon, spawnConmon } from "./conmon.ts";
 import { enterConmonCgroup } from "./conmon-cgroup.ts";
 import type { RuntimeContext } from "./context.ts";
 import { within } from "./deadline.ts";
-import { identify, type ProcessIdentity } from "./kernel-process.ts";
 import { bundleOf, exitFileOf, type ProcessDirectory } from "./layout.ts";
 import { type ProcessRecord, writeRecord } from "./process-record.ts";
 import { removeContainer } from "./remove.ts";

@@ -5,13 +5,13 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
+import { identify, type ProcessIdentity, signalProcess } from "../host/kernel-process.ts";
 import { openAttachment } from "./attachment.ts";
 import { type Conmon, settleConmon, spawnConmon } from "./conmon.ts";
 import { enterConmonCgroup } from "./conmon-cgroup.ts";
 import { type RuntimeContext, removeDirectory, runningProcess } from "./context.ts";
 import { commonArguments, failureOf } from "./create.ts";
 import { within } from "./deadline.ts";
-import { identify, type ProcessIdentity, signalProcess } from "./kernel-process.ts";
 import { execDirectoryOf, type ProcessDirectory } from "./layout.ts";
 import type { Attachment, ExecOptions, ExitStatus } from "./runtime.ts";
 import { execFailure } from "./runtime-words.ts";

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import { basename, isAbsolute, join, resolve } from "node:path";
 import { EngineError } from "../base/errors.ts";
+import { isAlive } from "../host/kernel-process.ts";
 import { runProgram } from "../host/program.ts";
 import { openAttachment } from "./attachment.ts";
 import { hadOutOfMemoryKill, processesOf, readCgroupMounts } from "./cgroup.ts";
@@ -13,7 +14,6 @@ import { freezeContainer, killContainer, resizeTerminal, updateContainer } from 
 import { createContainer } from "./create.ts";
 import { execIn } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
-import { isAlive } from "./kernel-process.ts";
 import { bundleOf, layoutOf } from "./layout.ts";
 import { removeContainer, settleLost } from "./remove.ts";
 import type { Attachment, ExitStatus, Runtime } from "./runtime.ts";

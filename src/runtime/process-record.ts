@@ -4,7 +4,7 @@
  */
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { systemCode } from "../base/errors.ts";
-import { identify, type ProcessIdentity } from "./kernel-process.ts";
+import { identify, type ProcessIdentity } from "../host/kernel-process.ts";
 import type { ProcessDirectory } from "./layout.ts";
 
 export type ProcessRecord = {

@@ -8,8 +8,8 @@ import { type FileHandle, open, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
+import { isAlive } from "../host/kernel-process.ts";
 import { type RuntimeContext, recordOf, runningProcess } from "./context.ts";
-import { isAlive } from "./kernel-process.ts";
 import { stateDirectoryOf } from "./layout.ts";
 import { runOciProgram } from "./oci-program.ts";
 

@@ -9,6 +9,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isMountPoint } from "../../src/host/mount.ts";
 
 export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
@@ -185,7 +186,8 @@ export function dockerdIsHere(): boolean {
 export async function startDockerd(root: string, dataRoot: string, driver?: string): Promise<Daemon> {
   for (const folder of ["/run/docker", "/etc/docker"]) {
     mkdirSync(folder, { recursive: true });
-    await succeed("mount", ["-t", "tmpfs", "tmpfs", folder]);
+    // once: what else is there (a plugin's socket) must outlive a daemon
+    if (!isMountPoint(folder)) await succeed("mount", ["-t", "tmpfs", "tmpfs", folder]);
   }
   mkdirSync(root, { recursive: true });
   const roots = ["--data-root", dataRoot, "--exec-root", join(root, "exec"), "--pidfile", join(root, "pid")];

@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { EngineError, errorCode } from "../../base/errors.ts";
 import { createServer } from "../../base/node-http.ts";
+import { noSchemas } from "../no-schemas.ts";
 import { checkVersion, stripVersion, versionOf } from "./api-version.ts";
 import { type Address, formatAddress, listenAt } from "./listen.ts";
 import { describeError, sendError } from "./respond.ts";
@@ -110,7 +111,7 @@ async function createRoutes(
     exposeHeadRoutes: false,
     rewriteUrl: stripVersion,
     routerOptions: { maxParamLength: 4096 },
-    schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
+    schemaController: noSchemas,
   });
   // bodies stay streams: handlers that want JSON read it themselves, with dockerd's words for what is wrong
   app.removeAllContentTypeParsers();
@@ -138,11 +139,6 @@ async function createRoutes(
 function clientLeft(cause: FastifyError, { destroyed, complete }: IncomingMessage): EngineError | undefined {
   if (!destroyed || complete || errorCode(cause) !== "internal") return undefined;
   return new EngineError("canceled", "the client went away before the whole body had come", { cause });
-}
-
-/** Routes carry no schemas (bodies are decoded by handlers), so the compilers for them, 10 MB, need not be loaded. */
-function noSchemas(): never {
-  throw new EngineError("internal", "a route with a schema: handlers decode their bodies themselves");
 }
 
 /** fastify's own refusals in dockerd's words. */

@@ -1,0 +1,142 @@
+/**
+ * The volume drivers as a plugin of engines that are not ours: a stock dockerd and podman make, use and remove volumes,
+ * with kill -9 of either side while a container runs. Nothing is mounted at the end.
+ */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { mountTable } from "../src/host/mount.ts";
+import { busyboxTar, type Daemon, dockerdIsHere, scratchFolder, startDockerd, unmountBelow } from "./support/engine.ts";
+import { processesBelow } from "./support/processes.ts";
+import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
+
+const pluginSocket = "/run/docker/plugins/strata.sock";
+
+const mountsBelow = (path: string): string[] =>
+  mountTable().flatMap(({ target }) => (target.startsWith(`${path}/`) ? [target] : []));
+
+/** What the plugin's drivers keep: names of volumes, and of what is half made. */
+const kept = ({ dataRoot }: Plugin): string[] =>
+  ["volumes", "volume-drivers/tmpfs"].flatMap((folder) => readdirSync(join(dataRoot, folder)));
+
+/** Ends what a test that failed left running: shims name the scratch folder, their containers do not. */
+function endProcesses(scratch: string): void {
+  for (const { pid } of processesBelow(scratch)) {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+    for (const each of [...children, pid].map(Number).filter((number) => number > 1)) process.kill(each, "SIGKILL");
+  }
+}
+
+type World = { readonly scratch: string; dockerd: Daemon; plugin: Plugin };
+
+async function makeVolumes({ dockerd, plugin }: World): Promise<void> {
+  await dockerd.ok(["volume", "create", "-d", "strata", "-o", "driver=tmpfs", "-o", "size=8m", "memory"]);
+  await dockerd.ok(["volume", "create", "-d", "strata", "plain"]);
+  const mounted = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=4m,mode=1777"];
+  await dockerd.ok(["volume", "create", "-d", "strata", ...mounted, "mounted"]);
+  const format = "{{.Driver}} {{.Scope}} {{.Mountpoint}} {{.Status.driver}}";
+  const place = join(plugin.dataRoot, "volume-drivers/tmpfs/memory/_data");
+  assert.equal(await dockerd.ok(["volume", "inspect", "-f", format, "memory"]), `strata local ${place} tmpfs`);
+  const refused = await dockerd.docker(["volume", "create", "-d", "strata", "-o", "driver=tmpfs", "-o", "x=1", "bad"]);
+  assert.match(refused.stderr, /create bad: VolumeDriver.Create: invalid option: "x"; tmpfs has size, /);
+  assert.notEqual((await dockerd.docker(["volume", "create", "-d", "strata", "-o", "driver=nfs4", "bad"])).code, 0);
+  assert.deepEqual((await dockerd.ok(["volume", "ls", "-q"])).split("\n").sort(), ["memory", "mounted", "plain"]);
+}
+
+/** A copy out of a running container mounts with the container's id again, and unmounts once. */
+async function useThem({ dockerd, plugin }: World): Promise<void> {
+  const volumes = ["-v", "memory:/m", "-v", "mounted:/o"];
+  await dockerd.ok([
+    "run",
+    "-d",
+    "--network",
+    "none",
+    "--name",
+    "one",
+    ...volumes,
+    "-v",
+    "plain:/etc",
+    "box",
+    "sleep",
+    "1000",
+  ]);
+  await dockerd.ok(["exec", "one", "sh", "-c", "echo first >/m/f; echo other >/o/f; echo more >/etc/more"]);
+  assert.match(await dockerd.ok(["exec", "one", "df", "-m", "/m"]), / 8 +\d/);
+  assert.match(
+    await dockerd.ok(["exec", "one", "cat", "/etc/passwd"]),
+    /^root:/,
+    "the image's directory was copied up",
+  );
+  await dockerd.ok(["run", "-d", "--network", "none", "--name", "two", ...volumes, "box", "sleep", "1000"]);
+  assert.equal(await dockerd.ok(["exec", "two", "cat", "/m/f", "/o/f"]), "first\nother");
+  await dockerd.ok(["rm", "-f", "two"]);
+  for (const path of ["/m/f", "/o/f"]) await dockerd.ok(["cp", `one:${path}`, "-"]);
+  const place = join(plugin.dataRoot, "volumes/mounted/_data");
+  assert.deepEqual(
+    mountsBelow(plugin.dataRoot).filter((path) => path === place),
+    [place],
+  );
+  assert.notEqual((await dockerd.docker(["volume", "rm", "mounted"])).code, 0);
+  const direct = await callPlugin(plugin.socket, "VolumeDriver.Remove", { Name: "mounted" });
+  assert.match(String(direct.body.Err), /in use/);
+}
+
+async function killPlugin(world: World): Promise<void> {
+  await world.plugin.kill();
+  const { dockerd } = world;
+  assert.equal(await dockerd.ok(["exec", "one", "cat", "/m/f", "/o/f", "/etc/more"]), "first\nother\nmore");
+  world.plugin = await startPlugin(world.scratch, pluginSocket);
+  const before = mountsBelow(world.plugin.dataRoot).sort();
+  assert.equal(before.length, 2, "what the container uses is still mounted, once");
+  await dockerd.ok(["cp", "one:/o/f", "-"]);
+  assert.deepEqual(mountsBelow(world.plugin.dataRoot).sort(), before);
+  assert.equal(
+    await dockerd.ok(["run", "--rm", "--network", "none", "-v", "mounted:/o", "box", "cat", "/o/f"]),
+    "other",
+  );
+  // its use began with the plugin that was killed
+  await dockerd.ok(["stop", "-t", "0", "one"]);
+  assert.deepEqual(
+    mountsBelow(world.plugin.dataRoot),
+    [join(world.plugin.dataRoot, "volume-drivers/tmpfs/memory/_data")],
+    "memory keeps its data, the other is unmounted",
+  );
+  await dockerd.ok(["start", "one"]);
+}
+
+async function killDockerd(world: World): Promise<void> {
+  await world.dockerd.kill();
+  // its containerd dies with it; where nobody reaps that, the next dockerd would wait for it
+  rmSync(join(world.dockerd.execRoot, "containerd/containerd.pid"), { force: true });
+  world.dockerd = await startDockerd(join(world.scratch, "dockerd"), join(world.scratch, "docker"), "vfs");
+  const { dockerd } = world;
+  await dockerd.ok(["start", "one"]);
+  assert.equal(await dockerd.ok(["exec", "one", "cat", "/m/f", "/etc/more"]), "first\nmore");
+  assert.deepEqual((await dockerd.ok(["volume", "ls", "-q"])).split("\n").sort(), ["memory", "mounted", "plain"]);
+}
+
+test("a stock dockerd uses the drivers as a plugin, and either side may be killed", {
+  skip: !dockerdIsHere() && "no dockerd",
+}, async () => {
+  using scratch = scratchFolder();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => unmountBelow(scratch.path));
+  stack.defer(() => endProcesses(scratch.path));
+  const dockerd = await startDockerd(join(scratch.path, "dockerd"), join(scratch.path, "docker"), "vfs");
+  const world: World = { scratch: scratch.path, dockerd, plugin: await startPlugin(scratch.path, pluginSocket) };
+  stack.defer(() => world.plugin.stop());
+  stack.defer(() => world.dockerd.stop());
+  await dockerd.ok(["import", await busyboxTar(join(scratch.path, "box.tar")), "box"]);
+  await makeVolumes(world);
+  await useThem(world);
+  await killPlugin(world);
+  await killDockerd(world);
+  await world.dockerd.ok(["rm", "-f", "one"]);
+  await world.dockerd.ok(["volume", "rm", "memory", "mounted", "plain"]);
+  assert.deepEqual(kept(world.plugin), []);
+  assert.deepEqual(mountsBelow(world.plugin.dataRoot), []);
+  assert.equal(statSync(pluginSocket).mode & 0o777, 0o600);
+  await world.plugin.stop();
+  assert.ok(!existsSync(pluginSocket), "the socket is gone");
+});
