@@ -29,7 +29,7 @@ bin/strata --version >/dev/null || true
 # programs: command=package, by distribution
 system="runc conmon tini busybox"
 case $purpose in
-  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock" ;;
+  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock podman" ;;
   vm) system="$system qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 unshare setpriv" ;;
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped

@@ -32,6 +32,8 @@ const mustRun = [
   "the story on fuse-overlayfs",
   "the story on zfs",
   "the story on vfs",
+  "a stock dockerd uses the drivers as a plugin, and either side may be killed",
+  "podman uses the drivers as a plugin, which may be killed",
   "overlay2: one call fails",
   "vfs: one call fails",
   "a full data root on overlay2",

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { mountTable } from "../src/host/mount.ts";
 import { busyboxTar, type Daemon, dockerdIsHere, scratchFolder, startDockerd, unmountBelow } from "./support/engine.ts";
+import { type Podman, podmanIsHere, setUpPodman } from "./support/podman.ts";
 import { processesBelow } from "./support/processes.ts";
 import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
 
@@ -20,12 +21,15 @@ const mountsBelow = (path: string): string[] =>
 const kept = ({ dataRoot }: Plugin): string[] =>
   ["volumes", "volume-drivers/tmpfs"].flatMap((folder) => readdirSync(join(dataRoot, folder)));
 
-/** Ends what a test that failed left running: shims name the scratch folder, their containers do not. */
+/** Ends what a test that failed left running: shims and monitors name the scratch folder, their containers do not. */
 function endProcesses(scratch: string): void {
-  for (const { pid } of processesBelow(scratch)) {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
-    for (const each of [...children, pid].map(Number).filter((number) => number > 1)) process.kill(each, "SIGKILL");
-  }
+  for (const { pid } of processesBelow(scratch))
+    try {
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+      for (const each of [...children.filter((child) => child !== "").map(Number), pid]) process.kill(each, "SIGKILL");
+    } catch {
+      // ended meanwhile
+    }
 }
 
 type World = { readonly scratch: string; dockerd: Daemon; plugin: Plugin };
@@ -139,4 +143,46 @@ test("a stock dockerd uses the drivers as a plugin, and either side may be kille
   assert.equal(statSync(pluginSocket).mode & 0o777, 0o600);
   await world.plugin.stop();
   assert.ok(!existsSync(pluginSocket), "the socket is gone");
+});
+
+async function usePodman(podman: Podman, scratch: string, start: () => Promise<Plugin>): Promise<void> {
+  let plugin = await start();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => plugin.stop());
+  await podman.ok(["volume", "create", "--driver", "strata", "-o", "driver=tmpfs", "-o", "size=8m", "memory"]);
+  await podman.ok(["volume", "create", "--driver", "strata", "-o", "type=tmpfs", "-o", "device=tmpfs", "mounted"]);
+  const refused = await podman.run(["volume", "create", "--driver", "strata", "-o", "driver=nope", "bad"]);
+  assert.match(refused.stderr, /no driver "nope" is served/);
+  assert.equal(
+    await podman.ok(["volume", "inspect", "-f", "{{.Driver}} {{.Status.driver}}", "memory"]),
+    "strata tmpfs",
+  );
+  const volumes = ["-v", "memory:/m", "-v", "mounted:/o"];
+  await podman.ok(["run", "-d", "--name", "one", ...volumes, "box", "sleep", "1000"]);
+  await podman.ok(["exec", "one", "sh", "-c", "echo first >/m/f; echo other >/o/f"]);
+  assert.match(await podman.ok(["exec", "one", "df", "-m", "/m"]), / 8 +\d/);
+  assert.equal(await podman.ok(["run", "--rm", ...volumes, "box", "cat", "/m/f", "/o/f"]), "first\nother");
+  await podman.ok(["cp", "one:/o/f", join(scratch, "copy")]);
+  assert.equal(readFileSync(join(scratch, "copy"), "utf8"), "other\n");
+  await plugin.kill();
+  assert.equal(await podman.ok(["exec", "one", "cat", "/m/f", "/o/f"]), "first\nother");
+  plugin = await start();
+  assert.equal(mountsBelow(plugin.dataRoot).length, 2);
+  await podman.ok(["rm", "-f", "-t", "0", "one"]);
+  assert.equal(mountsBelow(plugin.dataRoot).length, 1, "memory keeps its data, the other is unmounted");
+  assert.equal(await podman.ok(["run", "--rm", "-v", "memory:/m", "box", "cat", "/m/f"]), "first");
+  await podman.ok(["volume", "rm", "memory", "mounted"]);
+  assert.deepEqual(kept(plugin), []);
+  assert.deepEqual(mountsBelow(plugin.dataRoot), []);
+}
+
+test("podman uses the drivers as a plugin, which may be killed", { skip: !podmanIsHere() && "no podman" }, async () => {
+  using scratch = scratchFolder();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => unmountBelow(scratch.path));
+  stack.defer(() => endProcesses(scratch.path));
+  const socket = join(scratch.path, "strata.sock");
+  const podman = setUpPodman(join(scratch.path, "podman"), { strata: socket });
+  await podman.ok(["import", await busyboxTar(join(scratch.path, "box.tar")), "box"]);
+  await usePodman(podman, scratch.path, () => startPlugin(scratch.path, socket));
 });
