@@ -47,9 +47,11 @@ export async function openDirectoryDriver(
   { root, pool }: { readonly root: string; readonly pool: Pool },
 ): Promise<VolumeDriver> {
   const directory = join(root, kind.folder);
-  await mkdir(dirname(directory), { recursive: true });
+  const above = dirname(directory);
+  await mkdir(root, { recursive: true });
+  if (above !== root) await makeDirectory(above, 0o710);
   await makeDirectory(directory, 0o701);
-  await syncDirectory(dirname(directory));
+  await syncDirectory(above);
   const driver = new DirectoryDriver(kind, directory, pool);
   await driver.sweep();
   return driver;
