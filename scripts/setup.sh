@@ -34,6 +34,8 @@ case $purpose in
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped
 [ "$purpose" = test ] && command -v apt-get >/dev/null 2>&1 && system="$system zfs-fuse"
+# a volume plugin that others wrote
+[ "$purpose" = test ] && system="$system rclone"
 seccomp=/usr/share/containers/seccomp.json
 
 missing=""

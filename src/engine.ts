@@ -39,13 +39,14 @@ import type { Database } from "./metadata/database.ts";
 import { openDatabase } from "./metadata/open.ts";
 import { networkSchema, openNetworkStore } from "./network/open.ts";
 import type { NetworkStore } from "./network/store.ts";
+import type { PluginFolders } from "./plugin/discovery.ts";
 import { openRuntime } from "./runtime/open-runtime.ts";
 import { openStorageDriver } from "./storage-driver/select.ts";
 import type { TransferService } from "./transfer/transfer.ts";
 import { openVolumeStore } from "./volume/open.ts";
 import { volumeSchema } from "./volume/schema.ts";
 import type { VolumeStore } from "./volume/store.ts";
-import { openVolumeDrivers } from "./volume-driver/list.ts";
+import { openForeignDrivers, openVolumeDrivers } from "./volume-driver/list.ts";
 
 export type EngineOptions = {
   /** Holds everything that must survive; `/var/lib/strata` when undefined. */
@@ -56,6 +57,8 @@ export type EngineOptions = {
   readonly storageDriver?: string | undefined;
   /** The driver's options, as `--storage-opt` gives them. */
   readonly storageOptions?: Readonly<Record<string, string>>;
+  /** Where volume plugins are looked for, sockets and files alike; Docker's folders when undefined or empty. */
+  readonly pluginDirs?: readonly string[] | undefined;
   /** Told what went wrong where nobody waits (a restart, a lazy write). */
   readonly report?: (message: string, error: unknown) => void;
 };
@@ -109,7 +112,13 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const layers = await openLayers(ground, options, stack);
   const images = openImageStore({ database, layers, events });
   const drivers = await openVolumeDrivers({ root: dataRoot, pool });
-  const volumes = await openVolumeStore({ database, drivers, pool, events });
+  const foreign = await openForeignDrivers({
+    root: dataRoot,
+    ownFolders: [execRoot],
+    folders: pluginFolders(options.pluginDirs),
+    report: options.report,
+  });
+  const volumes = await openVolumeStore({ database, drivers, foreign, pool, events });
   const networks = await openNetworkStore({ database, events });
   const runtime = stack.use(await openRuntime({ execRoot }));
   const parts = { database, layers, images, volumes, runtime, events, pool };
@@ -154,6 +163,10 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     programs: runtime.versions,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+function pluginFolders(dirs: EngineOptions["pluginDirs"]): PluginFolders | undefined {
+  return dirs === undefined || dirs.length === 0 ? undefined : { sockets: dirs, specs: dirs };
 }
 
 function viewsOf(images: ImageStore, layers: LayerStore, containers: ContainerService): ImageViews {

@@ -19,6 +19,11 @@ export function daemonOptions(command: Command): Command {
       "storage driver, or the path of a driver module (default: the one in use, else the first that works)",
     )
     .option("--storage-opt <key=value>", "option of the storage driver; repeatable", collect)
+    .option(
+      "--plugin-dir <path>",
+      "where volume plugins are looked for; repeatable (default: Docker's folders)",
+      collect,
+    )
     .option("--config-file <path>", "configuration file (default /etc/strata/daemon.json)")
     .option("-D, --debug", "log everything")
     .option("-l, --log-level <level>", "debug, info, warn, error or fatal (default info)")

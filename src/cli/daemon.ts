@@ -51,6 +51,7 @@ function engineOptions(settings: Settings, log: Logger): Parameters<typeof openE
     execRoot: settings["exec-root"],
     storageDriver: settings["storage-driver"],
     storageOptions: keyValues(settings["storage-opts"] ?? []),
+    pluginDirs: settings["plugin-dirs"],
     report: (message, error) => log.warn({ err: error }, message),
   };
 }

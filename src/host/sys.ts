@@ -5,7 +5,7 @@
  * Names are bytes (`string | Uint8Array`), relative to `dirFd`; the last component is never followed. An empty name
  * means the descriptor itself. Failures are Errors with `code`, `errno`, `syscall` and `path` (see libc.ts).
  */
-import { constants } from "node:fs";
+import { constants, statfsSync } from "node:fs";
 import { check, cString, lastErrno, type Name, native, nativeSyscall, syscallNumber, systemError } from "./libc.ts";
 
 export const AT_FDCWD = -100;
@@ -39,7 +39,9 @@ export const RENAME = { NOREPLACE: 1, EXCHANGE: 2, WHITEOUT: 4 } as const;
 
 export type OpenHow = { readonly flags: number; readonly mode?: number; readonly resolve?: number };
 
-const errno = { EINTR: 4, EAGAIN: 11, ENOSYS: 38, ENODATA: 61, EOPNOTSUPP: 95 } as const;
+/** FUSE_SUPER_MAGIC */
+const fuseMagic = 0x65735546;
+const errno = { EINTR: 4, EIO: 5, EAGAIN: 11, ENOSYS: 38, ENODATA: 61, EOPNOTSUPP: 95 } as const;
 
 const calls = {
   openat2: nativeSyscall(437, "int dirFd, const void *path, const void *how, size_t size"),
@@ -290,9 +292,18 @@ const ofName = <T>(pair: readonly [T, T], name: Name): T => pair[name.length ===
 export function listXattrs(dirFd: number, name: Name): string[] {
   const path = cString(xattrPath(dirFd, name));
   const length = ofName(xattrCalls.list, name)(path, scratch, scratch.length);
-  if (length < 0 && lastErrno() === errno.EOPNOTSUPP) return [];
+  const failed = length < 0 ? lastErrno() : 0;
+  if (failed === errno.EOPNOTSUPP || (failed === errno.EIO && refusesXattrs(dirFd, name))) return [];
   check(length, "llistxattr", name);
   return length === 0 ? [] : scratch.toString("utf8", 0, length - 1).split("\0");
+}
+
+/** Some FUSE programs (rclone) say EIO to every question about attributes: they have none. A disk's EIO stays one. */
+function refusesXattrs(dirFd: number, name: Name): boolean {
+  const path = xattrPath(dirFd, name);
+  if (statfsSync(typeof path === "string" ? path : Buffer.from(path)).type !== fuseMagic) return false;
+  const asked = ofName(xattrCalls.get, name)(cString(path), cString("user.none", 1), scratch, scratch.length);
+  return asked < 0 && lastErrno() === errno.EIO;
 }
 
 /** The value, or undefined when there is no such attribute. Never follows. */

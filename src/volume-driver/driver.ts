@@ -10,6 +10,11 @@ export type VolumeTraits = {
   readonly prunable: boolean;
   /** The directory above a mounted volume is the driver's own, for this volume only, on the same filesystem: copy-up stages there, out of sight of containers. */
   readonly ownsParent: boolean;
+  /**
+   * Somebody else keeps the volumes: there may be some that this engine did not make, options are judged there, and it may
+   * be away for a while.
+   */
+  readonly foreign?: boolean;
 };
 
 export type VolumeSpec = { readonly name: string; readonly options: Readonly<Record<string, string>> };
@@ -38,10 +43,24 @@ export interface VolumeDriver {
   unmount(spec: VolumeSpec, use: string): Promise<void>;
   /** Called once, when every use that outlived the engine is known again: what is mounted and not used is unmounted. */
   settle?(): Promise<void>;
-  /** Throws not_found when the driver does not have it (any more). */
-  describe(spec: VolumeSpec): Promise<VolumeDescription>;
+  /** Throws not_found when the driver does not have it (any more). A foreign driver is asked until `signal` aborts. */
+  describe(spec: VolumeSpec, signal?: AbortSignal): Promise<VolumeDescription>;
   /** Bytes used, or undefined when the driver cannot say. Run off the event loop, with a deadline. */
   usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined>;
   /** Names of the volumes that the driver knows on its own. */
-  list(): Promise<readonly string[]>;
+  list(signal?: AbortSignal): Promise<readonly string[]>;
+}
+
+/** Foreign drivers, found by name when somebody asks for one. */
+export interface VolumeDriverSource {
+  /** The driver of a volume on record, there or not: nothing is asked before a method is called. */
+  of(name: string): VolumeDriver;
+  /** The driver for a new volume. Throws not_found in Docker's words, or unavailable. */
+  open(name: string): Promise<VolumeDriver>;
+  /** Those that can be found now, and those that were there before. Never waits for one of them. */
+  discover(): Promise<readonly VolumeDriver[]>;
+  /** Names of those that have answered. */
+  readonly active: readonly string[];
+  /** Called once, when every use that outlived the engine is known again. Waits for no driver. */
+  settle(): Promise<void>;
 }

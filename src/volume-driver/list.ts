@@ -2,7 +2,8 @@
  * Every volume driver, one line each: the only file that knows them all. Adding a driver is a folder and a line here.
  */
 import type { Pool } from "../host/pool.ts";
-import type { VolumeDriver } from "./driver.ts";
+import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
+import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
 
@@ -17,4 +18,9 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
 /** Opens every driver, the default (`local`) first. */
 export async function openVolumeDrivers(options: VolumeDriverOptions): Promise<readonly VolumeDriver[]> {
   return Promise.all(drivers.map((open) => open(options)));
+}
+
+/** Drivers that are found by name: every Docker volume plugin of the machine. */
+export function openForeignDrivers(options: DockerPluginsOptions): Promise<VolumeDriverSource> {
+  return openDockerPlugins(options);
 }

@@ -8,16 +8,17 @@
 import { randomBytes } from "node:crypto";
 import { EngineError, errorCode, errorMessage, isError } from "../base/errors.ts";
 import type { EventBus } from "../base/events.ts";
-import { syncFilesystem } from "../host/durable.ts";
 import { isMountPoint } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import type { Database, Statement } from "../metadata/database.ts";
-import type { VolumeDriver, VolumeSpec } from "../volume-driver/driver.ts";
+import type { VolumeDescription, VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
 import { copyUpInto, finishCopyUpIn } from "./copy-up.ts";
 import type { CopyUpPlace } from "./copy-up-task.ts";
+import { Drivers, look } from "./drivers.ts";
 import { listFilter, pruneFilter } from "./filters.ts";
+import { described, fillNew, foreignVolume, isLost, withForeign } from "./foreign.ts";
 import { NameLocks } from "./name-locks.ts";
-import { reconcile } from "./reconcile.ts";
+import { finishRemoval, reconcile } from "./reconcile.ts";
 import {
   deleteStatement,
   findRecord,
@@ -39,6 +40,8 @@ export type VolumeStoreOptions = {
   readonly database: Database;
   /** The first is the default. */
   readonly drivers: readonly VolumeDriver[];
+  /** Drivers from outside, by name; none when undefined. */
+  readonly foreign?: VolumeDriverSource | undefined;
   readonly pool: Pool;
   readonly events: EventBus;
 };
@@ -50,35 +53,36 @@ const usageDeadline = 30_000;
 
 /** Half-made and half-removed volumes are gone, and volumes without a row have one, when it resolves. */
 export async function openVolumeStore(options: VolumeStoreOptions): Promise<VolumeStore> {
-  const drivers = new Map(options.drivers.map((driver) => [driver.name, driver]));
-  await reconcile(options.database, drivers);
+  const drivers = new Drivers(options.drivers, options.foreign);
+  await reconcile(options.database, drivers.known);
   return new OpenVolumeStore(options, drivers);
 }
 
 class OpenVolumeStore implements VolumeStore {
   readonly #options: VolumeStoreOptions;
-  readonly #drivers: ReadonlyMap<string, VolumeDriver>;
+  readonly #drivers: Drivers;
   readonly #locks = new NameLocks();
   /** Volumes known to hold no interrupted copy-up. */
   readonly #whole = new Set<string>();
   #pruning = false;
+  #settled = false;
 
-  constructor(options: VolumeStoreOptions, drivers: ReadonlyMap<string, VolumeDriver>) {
+  constructor(options: VolumeStoreOptions, drivers: Drivers) {
     this.#options = options;
     this.#drivers = drivers;
   }
 
   get drivers(): readonly string[] {
-    return [...this.#drivers.keys()];
+    return this.#drivers.names;
   }
 
   async create(request: NewVolume): Promise<Volume & { readonly created: boolean }> {
     const volume = newVolume(request);
     return this.#locks.run(volume.name, async () => {
       try {
-        const existing = this.find(volume.name);
+        const existing = await this.#existing(volume, request);
         if (existing !== undefined) return { ...sameDriver(existing, request.driver), created: false };
-        return { ...(await this.#make(volume, request.fill)), created: true };
+        return await this.#make(volume, request.fill);
       } catch (cause) {
         throw new EngineError(errorCode(cause), `create ${volume.name}: ${errorMessage(cause)}`, { cause });
       }
@@ -86,9 +90,17 @@ class OpenVolumeStore implements VolumeStore {
   }
 
   async get(name: string): Promise<Volume> {
-    const volume = this.find(name);
-    if (volume === undefined) throw new EngineError("not_found", `get ${name}: no such volume`);
-    return volume;
+    const volume = this.find(name) ?? (await this.#locks.run(name, () => this.#found(name)));
+    if (volume === undefined) throw missing(name);
+    const driver = this.#drivers.of(volume.driver);
+    if (driver.traits.foreign !== true) return volume;
+    try {
+      const { mountpoint = "", status } = await driver.describe(specOf(volume), look());
+      return { ...volume, mountpoint, ...(status === undefined ? {} : { status }) };
+    } catch (error) {
+      if (isError(error, "not_found")) throw missing(name);
+      return volume;
+    }
   }
 
   find(name: string): Volume | undefined {
@@ -99,16 +111,22 @@ class OpenVolumeStore implements VolumeStore {
   async list(filters: VolumeFilters = new Map()): Promise<VolumeList> {
     const referenced = referencedNames(this.#options.database);
     const passes = listFilter(filters, (name) => referenced.has(name));
-    return { volumes: this.#ready().filter(passes), warnings: [] };
+    const { names, warnings } = await this.#drivers.listForeign();
+    const all = withForeign(this.#ready(), {
+      names,
+      referenced,
+      scopeOf: (name) => this.#drivers.of(name).traits.scope,
+    });
+    return { volumes: all.filter(passes), warnings };
   }
 
   async remove(name: string, options: { readonly force: boolean }): Promise<void> {
     await this.#locks.run(name, async () => {
-      const volume = this.find(name);
+      const volume = this.find(name) ?? (await this.#found(name));
       if (volume === undefined && options.force) return;
-      if (volume === undefined) throw new EngineError("not_found", `get ${name}: no such volume`);
+      if (volume === undefined) throw missing(name);
       try {
-        await this.#unmake(volume);
+        await this.#unmake(volume, options.force);
       } catch (cause) {
         throw new EngineError(errorCode(cause), `remove ${name}: ${errorMessage(cause)}`, { cause });
       }
@@ -149,20 +167,20 @@ class OpenVolumeStore implements VolumeStore {
   }
 
   async mount(name: string, use: string): Promise<string> {
-    return this.#locks.run(name, async () => this.#mountWhole(await this.get(name), use));
+    return this.#locks.run(name, async () => this.#mountWhole(this.#have(name), use));
   }
 
   async unmount(name: string, use: string): Promise<void> {
     await this.#locks.run(name, async () => {
       const volume = this.find(name);
       if (volume === undefined) return;
-      await this.#driver(volume.driver).unmount(specOf(volume), use);
+      await this.#drivers.of(volume.driver).unmount(specOf(volume), use);
     });
   }
 
   async copyUp(name: string, source: { readonly root: string; readonly path: string }): Promise<void> {
     await this.#locks.run(name, async () => {
-      const volume = await this.get(name);
+      const volume = this.#have(name);
       const use = `copy-up-${randomBytes(16).toString("hex")}`;
       const path = await this.#mountWhole(volume, use);
       try {
@@ -171,57 +189,99 @@ class OpenVolumeStore implements VolumeStore {
         this.#whole.delete(name);
         throw error;
       } finally {
-        await this.#driver(volume.driver).unmount(specOf(volume), use);
+        await this.#drivers.of(volume.driver).unmount(specOf(volume), use);
       }
     });
   }
 
   async usage(name: string): Promise<number> {
-    const volume = await this.get(name);
-    const driver = this.#drivers.get(volume.driver);
+    const volume = this.find(name);
+    // Known to a foreign driver only, or gone meanwhile.
+    if (volume === undefined) return -1;
+    const driver = this.#drivers.known.get(volume.driver);
     const bytes = await driver?.usage(specOf(volume), AbortSignal.timeout(usageDeadline)).catch(() => undefined);
     return bytes ?? -1;
   }
 
   async settle(): Promise<void> {
-    await Promise.all([...this.#drivers.values()].map((driver) => driver.settle?.()));
+    this.#settled = true;
+    await this.#drivers.settle();
   }
 
   #ready(): readonly Volume[] {
     return listRecords(this.#options.database).filter(isReady).map(publicOf);
   }
 
-  #driver(name: string): VolumeDriver {
-    const driver = this.#drivers.get(name);
-    if (driver === undefined)
-      throw new EngineError("not_found", `error looking up volume plugin ${name}: plugin "${name}" not found`);
-    return driver;
+  #have(name: string): Volume {
+    const volume = this.find(name);
+    if (volume === undefined) throw missing(name);
+    return volume;
   }
 
-  async #make(wanted: Volume, fill: NewVolume["fill"]): Promise<Volume> {
+  /** The volume that a create means: on record, unless its foreign driver has lost it; or one that a foreign driver has. */
+  async #existing(wanted: Volume, request: NewVolume): Promise<Volume | undefined> {
+    const existing = this.find(wanted.name);
+    if (existing === undefined) {
+      if (request.driver || !request.name) return undefined;
+      return this.#found(wanted.name);
+    }
+    const driver = this.#drivers.of(existing.driver);
+    if (driver.traits.foreign !== true || !(await isLost(driver, existing))) return existing;
+    this.#refuseReferenced(existing.name);
+    await this.#options.database.transact([deleteStatement(existing.name)]);
+    return undefined;
+  }
+
+  /** A volume that a foreign driver has and nobody has a record of: it gets one. */
+  async #found(name: string): Promise<Volume | undefined> {
+    await this.#finishLeft(name);
+    const found = await this.#drivers.holding(name);
+    return found && this.#record(foreignVolume(name, found.driver.name, found.driver.traits.scope), found.description);
+  }
+
+  async #record(volume: Volume, { mountpoint = "", createdAt }: VolumeDescription): Promise<Volume> {
+    const known = { ...volume, mountpoint, createdAt: createdAt ?? (volume.createdAt || new Date().toISOString()) };
+    await this.#options.database.transact([insertStatement(known, "ready")]);
+    return known;
+  }
+
+  /** What was half-made or half-removed while its driver was away. */
+  async #finishLeft(name: string): Promise<void> {
+    const left = findRecord(this.#options.database, name);
+    if (left === undefined || left.state === "ready") return;
+    await finishRemoval(this.#options.database, this.#drivers.of(left.driver), left);
+  }
+
+  async #make(wanted: Volume, fill: NewVolume["fill"]): Promise<Volume & { readonly created: boolean }> {
     const { database, events } = this.#options;
-    const driver = this.#driver(wanted.driver);
+    const driver = await this.#drivers.open(wanted.driver);
     const spec = specOf(wanted);
+    const { scope, foreign } = driver.traits;
     driver.validate(spec);
-    await database.transact([insertStatement({ ...wanted, scope: driver.traits.scope }, "creating")]);
+    await this.#finishLeft(wanted.name);
+    const there = foreign === true ? await described(driver, spec) : undefined;
+    if (there !== undefined) return { ...(await this.#record({ ...wanted, scope }, there)), created: false };
+    await database.transact([insertStatement({ ...wanted, scope }, "creating")]);
+    let made = foreign !== true;
     let mountpoint: string;
     try {
       await driver.create(spec);
+      made = true;
       if (fill !== undefined) await fillNew(driver, spec, fill);
       mountpoint = (await driver.describe(spec)).mountpoint ?? "";
       await database.transact([readyStatement(wanted.name, mountpoint)]);
     } catch (error) {
-      await driver.remove(spec);
+      if (made) await driver.remove(spec);
       await database.transact([deleteStatement(wanted.name)]);
       throw error;
     }
     events.emit("volume", "create", wanted.name, { driver: wanted.driver });
-    return { ...wanted, scope: driver.traits.scope, mountpoint };
+    return { ...wanted, scope, mountpoint, created: true };
   }
 
-  async #unmake(volume: Volume): Promise<void> {
+  async #unmake(volume: Volume, force: boolean): Promise<void> {
     const { database, events } = this.#options;
-    const driver = this.#driver(volume.driver);
+    const driver = this.#drivers.of(volume.driver);
     this.#refuseReferenced(volume.name);
     await database.transact([removingStatement(volume.name)]).catch((error: unknown) => {
       this.#refuseReferenced(volume.name);
@@ -231,11 +291,8 @@ class OpenVolumeStore implements VolumeStore {
       await driver.remove(specOf(volume));
     } catch (error) {
       // What the driver still has is a volume still; what it has no longer needs no row.
-      const gone = await driver.describe(specOf(volume)).then(
-        () => false,
-        (why: unknown) => isError(why, "not_found"),
-      );
-      if (!gone) {
+      const forgotten = force && driver.traits.foreign === true && !isError(error, "conflict");
+      if (!forgotten && !(await isLost(driver, volume))) {
         await database.transact([deleteStatement(volume.name), insertStatement(volume, "ready")]);
         throw error;
       }
@@ -252,7 +309,7 @@ class OpenVolumeStore implements VolumeStore {
   }
 
   #mayPrune(volume: Volume): boolean {
-    const prunable = this.#drivers.get(volume.driver)?.traits.prunable === true;
+    const prunable = this.#drivers.known.get(volume.driver)?.traits.prunable === true;
     return prunable && Object.keys(volume.options).length === 0 && this.references(volume.name).length === 0;
   }
 
@@ -269,14 +326,16 @@ class OpenVolumeStore implements VolumeStore {
   }
 
   #placeOf(volume: Volume, path: string): CopyUpPlace {
-    return { volume: path, beside: this.#driver(volume.driver).traits.ownsParent && !isMountPoint(path) };
+    return { volume: path, beside: this.#drivers.of(volume.driver).traits.ownsParent && !isMountPoint(path) };
   }
 
   /** Mounts; a copy-up that a crash interrupted is finished before anybody sees the volume. */
   async #mountWhole(volume: Volume, use: string): Promise<string> {
-    const driver = this.#driver(volume.driver);
+    const driver = this.#drivers.of(volume.driver);
     const path = await driver.mount(specOf(volume), use);
     if (this.#whole.has(volume.name)) return path;
+    // Taken up again under a container that runs: what a foreign driver shows may not answer, and start-up does not wait.
+    if (driver.traits.foreign === true && !this.#settled) return path;
     try {
       await finishCopyUpIn(this.#options.pool, this.#placeOf(volume, path));
     } catch (error) {
@@ -288,17 +347,7 @@ class OpenVolumeStore implements VolumeStore {
   }
 }
 
-/** While the row says `creating`, so that a crash takes away what was filled half. */
-async function fillNew(driver: VolumeDriver, spec: VolumeSpec, fill: (path: string) => Promise<void>): Promise<void> {
-  const use = `fill-${randomBytes(16).toString("hex")}`;
-  const path = await driver.mount(spec, use);
-  try {
-    await fill(path);
-    await syncFilesystem(path);
-  } finally {
-    await driver.unmount(spec, use);
-  }
-}
+const missing = (name: string): EngineError => new EngineError("not_found", `get ${name}: no such volume`);
 
 const isReady = (record: VolumeRecord): boolean => record.state === "ready";
 

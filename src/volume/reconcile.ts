@@ -16,7 +16,7 @@ import {
 
 export async function reconcile(database: Database, drivers: ReadonlyMap<string, VolumeDriver>): Promise<void> {
   for (const record of listRecords(database))
-    if (record.state !== "ready") await finishRemoval(database, drivers, record);
+    if (record.state !== "ready") await finishRemoval(database, drivers.get(record.driver), record);
   for (const driver of drivers.values()) {
     const names = await driver.list();
     await forgetMissing(database, driver, new Set(names));
@@ -24,15 +24,17 @@ export async function reconcile(database: Database, drivers: ReadonlyMap<string,
   }
 }
 
-/** A half-made volume was never acknowledged; a half-removed one was given up. A driver that is away keeps its rows. */
-async function finishRemoval(
+/**
+ * A half-made volume was never acknowledged; a half-removed one was given up. A driver that is away keeps its rows. What
+ * a foreign driver may have made is left to it, for it may be somebody else's.
+ */
+export async function finishRemoval(
   database: Database,
-  drivers: ReadonlyMap<string, VolumeDriver>,
+  driver: VolumeDriver | undefined,
   record: VolumeRecord,
 ): Promise<void> {
-  const driver = drivers.get(record.driver);
   if (driver === undefined) return;
-  await driver.remove(specOf(record));
+  if (driver.traits.foreign !== true || record.state === "removing") await driver.remove(specOf(record));
   await database.transact([deleteStatement(record.name)]);
 }
 

@@ -15,6 +15,8 @@ export type Volume = {
   readonly createdAt: string;
   readonly mountpoint: string;
   readonly scope: "local" | "global";
+  /** What a foreign driver says about it, for `inspect`. */
+  readonly status?: Readonly<Record<string, unknown>>;
 };
 
 export type NewVolume = {
@@ -35,11 +37,13 @@ export type VolumeList = { readonly volumes: readonly Volume[]; readonly warning
 export interface VolumeStore {
   /** Existing name with the same driver: that volume, options ignored (Docker's rule); other driver: conflict. `created` tells which. */
   create(volume: NewVolume): Promise<Volume & { readonly created: boolean }>;
+  /** As its driver sees it now; one that only a foreign driver knew is on record from then on. */
   get(name: string): Promise<Volume>;
+  /** On record. */
   find(name: string): Volume | undefined;
   /** Filters dangling, name, driver, label; others are invalid_argument. */
   list(filters?: VolumeFilters): Promise<VolumeList>;
-  /** conflict "volume is in use - [ids]" while referenced; `force` ignores an unknown name. */
+  /** conflict "volume is in use - [ids]" while referenced; `force` ignores an unknown name, and a foreign driver's failure. */
   remove(name: string, options: { readonly force: boolean }): Promise<void>;
   /** Returns names removed and bytes given back. `all` false: anonymous volumes only. */
   prune(filters: VolumeFilters): Promise<{ readonly removed: readonly string[]; readonly reclaimed: number }>;

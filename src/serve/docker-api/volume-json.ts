@@ -16,6 +16,7 @@ export function volumeJson(volume: Volume): object {
     Name: volume.name,
     Options: orNull(volume.options),
     Scope: volume.scope,
+    ...(volume.status === undefined ? {} : { Status: volume.status }),
   };
 }
 

@@ -1,0 +1,85 @@
+/**
+ * The drivers behind the store: those of this engine, and foreign ones, which are found when somebody names one or one of
+ * their volumes. A foreign driver may be slow or away, so every look at all of them ends within `patience`.
+ */
+import { EngineError, errorMessage, isError } from "../base/errors.ts";
+import type { VolumeDescription, VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
+
+/** Milliseconds for a look at what foreign drivers have. */
+const patience = 1500;
+
+export const look = (): AbortSignal => AbortSignal.timeout(patience);
+
+export type Found = { readonly driver: VolumeDriver; readonly description: VolumeDescription };
+/** What foreign drivers say they have; one that is not in the map did not answer. */
+export type ForeignVolumes = {
+  readonly names: ReadonlyMap<string, readonly string[]>;
+  readonly warnings: readonly string[];
+};
+
+export class Drivers {
+  readonly known: ReadonlyMap<string, VolumeDriver>;
+  readonly #source: VolumeDriverSource | undefined;
+
+  constructor(known: readonly VolumeDriver[], source: VolumeDriverSource | undefined) {
+    this.known = new Map(known.map((driver) => [driver.name, driver]));
+    this.#source = source;
+  }
+
+  get names(): readonly string[] {
+    return [...new Set([...this.known.keys(), ...(this.#source?.active ?? [])])];
+  }
+
+  /** The driver of a volume on record. */
+  of(name: string): VolumeDriver {
+    const driver = this.known.get(name) ?? this.#source?.of(name);
+    if (driver === undefined) throw unknown(name);
+    return driver;
+  }
+
+  /** The driver for a new volume. */
+  async open(name: string): Promise<VolumeDriver> {
+    const driver = this.known.get(name) ?? (await this.#source?.open(name));
+    if (driver === undefined) throw unknown(name);
+    return driver;
+  }
+
+  /** The foreign driver that has a volume of this name; of several the first by name. */
+  async holding(name: string): Promise<Found | undefined> {
+    const asked = (await this.#foreign()).map(async (driver) => {
+      driver.validate({ name, options: {} });
+      return { driver, description: await driver.describe({ name, options: {} }, look()) };
+    });
+    const found = (await Promise.allSettled(asked)).flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    return found.sort((a, b) => (a.driver.name < b.driver.name ? -1 : 1))[0];
+  }
+
+  async listForeign(): Promise<ForeignVolumes> {
+    const names = new Map<string, readonly string[]>();
+    const warnings: string[] = [];
+    const asked = (await this.#foreign()).map(async (driver) => {
+      try {
+        names.set(driver.name, await driver.list(look()));
+      } catch (error) {
+        // It is there, and something else than a volume driver.
+        if (isError(error, "invalid_argument")) return;
+        warnings.push(`volume driver ${driver.name}: only volumes on record are shown: ${errorMessage(error)}`);
+      }
+    });
+    await Promise.all(asked);
+    return { names, warnings: warnings.sort() };
+  }
+
+  async settle(): Promise<void> {
+    await Promise.all([...this.known.values()].map((driver) => driver.settle?.()));
+    await this.#source?.settle();
+  }
+
+  async #foreign(): Promise<readonly VolumeDriver[]> {
+    const found = (await this.#source?.discover()) ?? [];
+    return found.filter(({ name }) => !this.known.has(name));
+  }
+}
+
+const unknown = (name: string): EngineError =>
+  new EngineError("not_found", `error looking up volume plugin ${name}: plugin ${JSON.stringify(name)} not found`);
