@@ -186,3 +186,31 @@ test("podman uses the drivers as a plugin, which may be killed", { skip: !podman
   await podman.ok(["import", await busyboxTar(join(scratch.path, "box.tar")), "box"]);
   await usePodman(podman, scratch.path, () => startPlugin(scratch.path, socket));
 });
+
+test("a plugin that is killed amid many calls has what it acknowledged, and nothing half made", async () => {
+  using scratch = scratchFolder();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => unmountBelow(scratch.path));
+  const socket = join(scratch.path, "strata.sock");
+  const doomed = await startPlugin(scratch.path, socket);
+  stack.defer(() => doomed.kill());
+  const acknowledged: string[] = [];
+  const { promise: some, resolve } = Promise.withResolvers<void>();
+  const calls = Array.from({ length: 200 }, async (_, index) => {
+    const Name = `volume-${index}`;
+    const { status } = await callPlugin(socket, "VolumeDriver.Create", { Name });
+    if (status === 200 && acknowledged.push(Name) === 20) resolve();
+  });
+  const settled = Promise.allSettled(calls);
+  await some;
+  await doomed.kill();
+  await settled;
+  await using plugin = await startPlugin(scratch.path, socket);
+  const { Volumes } = (await callPlugin(socket, "VolumeDriver.List", {})).body as { Volumes: { Name: string }[] };
+  const listed = new Set(Volumes.map(({ Name }) => Name));
+  assert.deepEqual(
+    acknowledged.filter((name) => !listed.has(name)),
+    [],
+  );
+  assert.deepEqual(kept(plugin).sort(), [...listed].sort());
+});

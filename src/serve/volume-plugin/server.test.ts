@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { scratchFolder, succeed } from "../../../test/support/engine.ts";
 import { callPlugin, type PluginAnswer } from "../../../test/support/volume-plugin.ts";
@@ -132,6 +133,36 @@ describe("volume plugin server", () => {
       assert.deepEqual(readdirSync(join(root, "data/volumes")), []);
     }),
   );
+
+  test(
+    "uses of one id that begin and end all at once are counted right",
+    withServer(async ({ call }, root) => {
+      const use = { Name: "mounted", ID: "container" };
+      const many = (method: string): Promise<unknown> =>
+        Promise.all(Array.from({ length: 40 }, () => good(call(`VolumeDriver.${method}`, use))));
+      await good(call("VolumeDriver.Create", mounted));
+      await many("Mount");
+      await Promise.all([many("Mount"), many("Unmount")]);
+      assert.ok(isMountPoint(join(root, "data/volumes/mounted/_data")));
+      await many("Unmount");
+      assert.ok(!isMountPoint(join(root, "data/volumes/mounted/_data")));
+    }),
+  );
+
+  test("uses end with the boot", async () => {
+    using scratch = scratchFolder();
+    {
+      await using first = await serve(scratch.path);
+      await good(first.call("VolumeDriver.Create", mounted));
+      await good(first.call("VolumeDriver.Mount", { Name: "mounted", ID: "container" }));
+    }
+    const database = new DatabaseSync(join(scratch.path, "data/meta.db"));
+    assert.equal(database.prepare("UPDATE outside_use SET boot = 'another'").run().changes, 1);
+    database.close();
+    await using second = await serve(scratch.path);
+    assert.ok(!isMountPoint(join(scratch.path, "data/volumes/mounted/_data")));
+    await good(second.call("VolumeDriver.Remove", { Name: "mounted" }));
+  });
 
   test(
     "a second create with other options is refused, with the same or none it is that volume",
