@@ -5,7 +5,7 @@
  *
  * The counts are rows, so that they outlive the process; they belong to one boot, since no container outlives that.
  */
-import { isAlive, type ProcessIdentity } from "../host/kernel-process.ts";
+import type { ProcessIdentity } from "../host/kernel-process.ts";
 import type { Database, Row, Schema } from "../metadata/database.ts";
 
 export const outsideUseSchema: Schema = {
@@ -33,6 +33,8 @@ export type OutsideUse = {
   /** The process that asked for it latest, where it is known. */
   readonly asker: ProcessIdentity | undefined;
 };
+
+export type NewUse = Pick<OutsideUse, "volume" | "id" | "asker"> & { readonly anew: boolean };
 
 const columns = "volume, id, count, latest, pid, pid_start";
 
@@ -64,13 +66,9 @@ export class OutsideUses {
     return this.#database.all(`SELECT ${columns} FROM outside_use WHERE volume = ? ORDER BY id`, volume).map(decode);
   }
 
-  /**
-   * Counts one more, but begins anew where the process that counted before is gone: a dockerd that was killed mounts
-   * with the same id again, and never unmounts for its former life.
-   */
-  async add(volume: string, id: string, asker: ProcessIdentity | undefined): Promise<void> {
-    const before = this.of(volume).find((use) => use.id === id)?.asker;
-    const count = before !== undefined && !(await isAlive(before)) ? "1" : "count + 1";
+  /** Counts one more, or begins `anew` at one. */
+  async add({ volume, id, asker, anew }: NewUse): Promise<void> {
+    const count = anew ? "1" : "count + 1";
     const sql = `INSERT INTO outside_use (volume, id, count, boot, latest, pid, pid_start) VALUES (?, ?, 1, ?, ?, ?, ?)
       ON CONFLICT (volume, id) DO UPDATE
         SET count = ${count}, latest = excluded.latest, pid = excluded.pid, pid_start = excluded.pid_start`;

@@ -9,9 +9,8 @@ import { type MountEntry, parseMountInfo } from "../host/mount.ts";
 /** The first pid namespace of a machine (proc_ns.h); only from there every process is visible. */
 const firstPidNamespace = "pid:[4026531836]";
 
-/** True too where it cannot be known. `path` is free of symlinks. */
-export async function isSeen(path: string): Promise<boolean> {
-  if ((await readlink("/proc/self/ns/pid")) !== firstPidNamespace) return true;
+/** `path` is free of symlinks. Unknown: not every process can be seen from here. */
+export async function whoSees(path: string): Promise<"somebody" | "nobody" | "unknown"> {
   const own = parseMountInfo(await readFile("/proc/self/mountinfo"));
   const known = new Set<string>();
   for (const pid of await readdir("/proc")) {
@@ -21,12 +20,12 @@ export async function isSeen(path: string): Promise<boolean> {
       if (known.has(namespace)) continue;
       const table = parseMountInfo(await readFile(`/proc/${pid}/mountinfo`));
       known.add(namespace);
-      if (shows(table, { own, path })) return true;
+      if (shows(table, { own, path })) return "somebody";
     } catch {
       // the process ended meanwhile
     }
   }
-  return false;
+  return (await readlink("/proc/self/ns/pid")) === firstPidNamespace ? "nobody" : "unknown";
 }
 
 /** Whether `table` has a mount of what the namespace with the table `own` has at `path`, at any other place. */

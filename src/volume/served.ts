@@ -9,7 +9,7 @@ import { EngineError, isError } from "../base/errors.ts";
 import { isAlive, type ProcessIdentity } from "../host/kernel-process.ts";
 import { NameLocks } from "./name-locks.ts";
 import type { OutsideUse, OutsideUses } from "./outside-uses.ts";
-import { isSeen } from "./seen.ts";
+import { whoSees } from "./seen.ts";
 import type { Volume, VolumeStore } from "./store.ts";
 
 export type ServedVolumesOptions = {
@@ -77,7 +77,7 @@ export class ServedVolumes {
     return this.#locks.run(name, async () => {
       const { store, uses } = this.#options;
       await store.get(name);
-      await uses.add(name, id, asker);
+      await uses.add({ volume: name, id, asker, anew: await this.#isNewLife(name, id) });
       try {
         const path = await store.mount(name, id);
         this.#paths.set(name, path);
@@ -121,14 +121,28 @@ export class ServedVolumes {
     await Promise.all(again);
   }
 
+  /**
+   * A dockerd that was killed mounts with the same id again, and never unmounts for its former life; but one that left
+   * its containers running (live restore) will.
+   */
+  async #isNewLife(name: string, id: string): Promise<boolean> {
+    const asker = this.#options.uses.of(name).find((use) => use.id === id)?.asker;
+    if (asker === undefined || (await isAlive(asker))) return false;
+    return (await whoSees(this.#placeOf(name))) !== "somebody";
+  }
+
+  #placeOf(name: string): string {
+    return this.#paths.get(name) ?? this.#options.store.find(name)?.mountpoint ?? "";
+  }
+
   /** Uses whose end was never told (their engine was killed) would keep the volume for ever. */
   async #dropLost(name: string): Promise<void> {
     const { uses, store } = this.#options;
     const known = uses.of(name);
-    const path = this.#paths.get(name) ?? store.find(name)?.mountpoint;
-    if (known.length === 0 || path === undefined || path === "") return;
+    const path = this.#placeOf(name);
+    if (known.length === 0 || path === "") return;
     for (const use of known) if (await isOnItsWay(use)) return;
-    if (await isSeen(path)) return;
+    if ((await whoSees(path)) !== "nobody") return;
     for (const { id } of known) {
       await uses.forget(name, [id]);
       await store.unmount(name, id);
