@@ -89,7 +89,7 @@ async function clearStale(path: string): Promise<void> {
   if (await answers(path))
     throw new EngineError(
       "conflict",
-      `cannot listen on unix://${path}: another process answers there; stop it or choose another --host`,
+      `cannot listen on unix://${path}: another process answers there; stop it or listen elsewhere`,
     );
   await unlink(path);
 }
