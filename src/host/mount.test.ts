@@ -301,6 +301,7 @@ test("mountinfo is decoded: escapes, optional fields, options", () => {
   assert.deepEqual(first, {
     id: 36,
     parent: 35,
+    device: "98:0",
     root: "/mnt1",
     target: "/mnt 2/ü\\",
     options: ["rw", "noatime"],
