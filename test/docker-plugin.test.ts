@@ -178,9 +178,11 @@ describe("volume plugins", { skip }, () => {
       Volumes.map(({ Name }: { Name: string }) => Name),
       ["stuck"],
     );
-    assert.deepEqual(Warnings, [
-      'volume driver hung: only volumes on record are shown: plugin "hung" did not answer VolumeDriver.List in time',
-    ]);
+    const told = Warnings.filter((warning: string) => warning.startsWith("volume driver hung:"));
+    assert.match(
+      told.join(),
+      /^volume driver hung: only volumes on record are shown: plugin "hung" did not answer VolumeDriver.List in time$/,
+    );
     assert.equal(await daemon.ok(["volume", "ls", "-q"]), "stuck");
     await daemon.ok(["volume", "create", "-d", "tdrv", "other"]);
     await daemon.ok(["run", "--rm", "--network", "none", "-v", "other:/d", "bb", "true"]);

@@ -69,8 +69,9 @@ function parseUrl(text: string, path: string, tls: PluginTls): PluginAddress {
     return { kind: "unix", path: socket };
   }
   const scheme = /^(tcp|http|https):\/\//.exec(text)?.[1];
-  if (scheme === undefined || !URL.canParse(text)) throw unknown;
-  const { hostname, port } = new URL(text.replace(/^tcp:/, "http:"));
+  const url = text.replace(/^tcp:/, "http:");
+  if (scheme === undefined || !URL.canParse(url)) throw unknown;
+  const { hostname, port } = new URL(url);
   const usual = scheme === "https" ? 443 : 80;
   return {
     kind: "tcp",

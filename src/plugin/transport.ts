@@ -48,7 +48,7 @@ export async function post(address: PluginAddress, { path, body, signal }: Post)
   const options: RequestOptions = {
     method: "POST",
     path,
-    headers: { Host: "plugin.moby.localhost", Accept: accept, "Content-Length": bytes.length },
+    headers: { ...hostOf(address), Accept: accept, "Content-Length": bytes.length },
     agent: false,
     ...(address.kind === "unix" ? { socketPath: address.path } : { host: address.host, port: address.port }),
   };
@@ -67,6 +67,9 @@ export async function post(address: PluginAddress, { path, body, signal }: Post)
     request.destroy();
   }
 }
+
+/** A socket has no name; moby says this one. */
+const hostOf = ({ kind }: PluginAddress): object => (kind === "unix" ? { Host: "plugin.moby.localhost" } : {});
 
 function send(request: ClientRequest, bytes: Buffer): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {

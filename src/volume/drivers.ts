@@ -2,7 +2,7 @@
  * The drivers behind the store: those of this engine, and foreign ones, which are found when somebody names one or one of
  * their volumes. A foreign driver may be slow or away, so every look at all of them ends within `patience`.
  */
-import { EngineError, errorMessage, isError } from "../base/errors.ts";
+import { EngineError, errorMessage } from "../base/errors.ts";
 import type { VolumeDescription, VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
 
 /** Milliseconds for a look at what foreign drivers have. */
@@ -54,15 +54,15 @@ export class Drivers {
     return found.sort((a, b) => (a.driver.name < b.driver.name ? -1 : 1))[0];
   }
 
-  async listForeign(): Promise<ForeignVolumes> {
+  /** Warns only of drivers that are `needed`, or have answered before: others may be anything that left a socket. */
+  async listForeign(needed: ReadonlySet<string>): Promise<ForeignVolumes> {
     const names = new Map<string, readonly string[]>();
     const warnings: string[] = [];
     const asked = (await this.#foreign()).map(async (driver) => {
       try {
         names.set(driver.name, await driver.list(look()));
       } catch (error) {
-        // It is there, and something else than a volume driver.
-        if (isError(error, "invalid_argument")) return;
+        if (!needed.has(driver.name) && this.#source?.active.includes(driver.name) !== true) return;
         warnings.push(`volume driver ${driver.name}: only volumes on record are shown: ${errorMessage(error)}`);
       }
     });

@@ -111,7 +111,8 @@ class OpenVolumeStore implements VolumeStore {
   async list(filters: VolumeFilters = new Map()): Promise<VolumeList> {
     const referenced = referencedNames(this.#options.database);
     const passes = listFilter(filters, (name) => referenced.has(name));
-    const { names, warnings } = await this.#drivers.listForeign();
+    const needed = new Set(this.#ready().map(({ driver }) => driver));
+    const { names, warnings } = await this.#drivers.listForeign(needed);
     const all = withForeign(this.#ready(), {
       names,
       referenced,
