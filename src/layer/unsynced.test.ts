@@ -34,7 +34,7 @@ async function withContainer(use: (bench: Bench) => Promise<void>): Promise<void
 }
 
 const mark = (folder: string): string => join(folder, "unsynced");
-const kernelsMark = (folder: string): string => join(folder, "work/work/incompat/volatile");
+const kernelsMark = (folder: string): string => join(folder, "work", "work", "incompat", "volatile");
 
 function isVolatile(path: string): boolean {
   const entry = mountTable().find(({ target }) => target === path);

@@ -44,7 +44,7 @@ export async function prepareUse(home: string, folder: string, allowed: boolean)
     await syncDirectory(home);
   }
   if (!allowed && state === "unsynced") await endUnsynced(home, folder);
-  await rm(join(folder, "work/work/incompat"), { recursive: true, force: true });
+  await rm(join(folder, "work", "work", "incompat"), { recursive: true, force: true });
 }
 
 /** Whether the writable in `folder` is mounted without syncing. Throws data_loss where its changes may be torn. */
