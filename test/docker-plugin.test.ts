@@ -160,6 +160,14 @@ describe("volume plugins", { skip }, () => {
     assert.match(await error("volume", "create", "-d", "tdrv", "vx"), /create vx: VolumeDriver.Create: boom500$/);
     plugin.behaviour.set("Create", () => ({ Err: "boom200" }));
     assert.match(await error("volume", "create", "-d", "tdrv", "vx"), /create vx: boom200$/);
+    plugin.state.volumes.set("theirs", null);
+    plugin.behaviour.set("Get", () => ({ Err: "offline" }));
+    plugin.behaviour.set("Create", () => {
+      plugin.behaviour.delete("Get");
+      return { Err: "it is there already" };
+    });
+    assert.match(await error("volume", "create", "-d", "tdrv", "theirs"), /create theirs: it is there already$/);
+    assert.equal(plugin.state.volumes.delete("theirs"), true, "what a create did not make it does not remove");
     plugin.behaviour.delete("Create");
     assert.match(
       await error("volume", "create", "-d", "neverheard", "v9"),
