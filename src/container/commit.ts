@@ -14,7 +14,7 @@ import type { CommitOptions } from "./container.ts";
 import { type Context, emit, now, timestamp } from "./context.ts";
 import type { Entry } from "./entry.ts";
 import { mergeConfigs } from "./merge-config.ts";
-import { pauseContainer, unpauseContainer } from "./pause.ts";
+import { holdContainer, unpauseContainer } from "./pause.ts";
 
 /** Digest of the tar of nothing: such a layer is left out, and the history says so. */
 const emptyTar = digestOf(new Uint8Array(1024));
@@ -49,7 +49,7 @@ type Base = { readonly top: Image["top"]; readonly pause: boolean };
 /** The container stands still while its changes are read. Undefined when there are none. */
 async function registerChanges(context: Context, entry: Entry, base: Base): Promise<PendingLayer | undefined> {
   const paused = base.pause && entry.run !== undefined && !entry.run.paused;
-  if (paused) await pauseContainer(context, entry);
+  if (paused) await holdContainer(context, entry);
   try {
     const layer = await context.layers.register(base.top, context.layers.changesTar(entry.id));
     if (layer.diffId !== emptyTar) return layer;

@@ -19,6 +19,8 @@ export type Run = {
   /** Where its root is mounted on the host. */
   readonly rootfs: string;
   paused: boolean;
+  /** Paused by the engine itself for a moment (commit, fork): nobody's wish, and not to outlive the engine. */
+  held?: boolean;
   /** A stop or kill asked for the end: no restart follows. */
   stopRequested: boolean;
   /** `--rm`: the container goes with this run. */

@@ -14,7 +14,7 @@ import { Entry } from "./entry.ts";
 import { forkMounts } from "./fork-volumes.ts";
 import { volumeNames } from "./mount-sources.ts";
 import { parseContainerName } from "./names.ts";
-import { pauseLocked, unpauseLocked } from "./pause.ts";
+import { holdLocked, unpauseLocked } from "./pause.ts";
 import { type ContainerRecord, insertStatement, newState } from "./record.ts";
 
 export async function forkContainer(
@@ -51,7 +51,7 @@ function refuseGone({ phase, id, record }: Entry): void {
 /** Freezes what runs until it is disposed; one that a person paused stays so. */
 async function standStill(context: Context, source: Entry): Promise<AsyncDisposable> {
   if (source.run === undefined || source.run.paused) return { [Symbol.asyncDispose]: async () => undefined };
-  await pauseLocked(context, source);
+  await holdLocked(context, source);
   return {
     [Symbol.asyncDispose]: async () => {
       // What was killed meanwhile needs no thawing. One that cannot be thawed is told of, and the fork is there all the same.

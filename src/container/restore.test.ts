@@ -56,6 +56,27 @@ test("a container outlives the engine, is taken up again, and its end is seen", 
   );
 });
 
+test("what an engine froze for itself when it was killed goes on; what a person paused stays so", async () => {
+  let held = "";
+  let paused = "";
+  await lives(
+    async (engine) => {
+      [held, paused] = [await createShell(engine, "sleep 100"), await createShell(engine, "sleep 100")];
+      for (const id of [held, paused]) await engine.containers.start(id);
+      // As in the middle of a commit.
+      await engine.runtime.pause(held);
+      await engine.containers.pause(paused);
+    },
+    async ({ containers, runtime }) => {
+      assert.deepEqual([containers.get(held).state.status, await runtime.frozen(held)], ["running", false]);
+      assert.deepEqual([containers.get(paused).state.status, await runtime.frozen(paused)], ["paused", true]);
+      await containers.kill(held, undefined);
+      await containers.unpause(paused);
+      assert.equal(await runtime.frozen(paused), false);
+    },
+  );
+});
+
 test("what ended while no engine was there has its exit code, and --rm goes", async () => {
   let kept = "";
   let gone = "";

@@ -57,11 +57,15 @@ async function adopt(context: Context, entry: Entry): Promise<boolean> {
   const startedAt = known === undefined ? now() : Date.parse(known.startedAt);
   const { startedAt: written, restartCount } = known ?? { startedAt: timestamp(startedAt), restartCount: 0 };
   entry.saved = { ...entry.saved, status: "running", startedAt: written, restartCount, exitCode: 0, error: "" };
+  const frozen = await context.runtime.frozen(id);
+  const paused = frozen && known?.paused === true;
+  // Frozen and nobody wished it: an engine was killed in the middle of a commit. A frozen process takes no signal either.
+  if (frozen && !paused) await context.runtime.resume(id);
   beginRun(context, entry, {
     pid: pid ?? 0,
     startedAt,
     rootfs,
-    paused: known?.paused === true,
+    paused,
     stopRequested: known?.stoppedByUser === true,
     finish: (run, status) => finishRun(context, entry, { run, status, start: () => startLocked(context, entry) }),
   });

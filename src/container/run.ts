@@ -41,7 +41,7 @@ export function beginRun(
 export async function writeVolatile(context: Context, entry: Entry, run: Run): Promise<void> {
   await context.volatile.write(entry.id, {
     startedAt: timestamp(run.startedAt),
-    paused: run.paused,
+    paused: run.paused && run.held !== true,
     restartCount: entry.saved.restartCount,
     stoppedByUser: run.stopRequested,
   });

@@ -6,7 +6,8 @@ import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { signalProcess } from "../host/kernel-process.ts";
-import { type RuntimeContext, runningProcess } from "./context.ts";
+import { controllerDirectory, readCgroupFile } from "./cgroup.ts";
+import { findRecordOf, type RuntimeContext, runningProcess } from "./context.ts";
 import { bundleOf, execDirectoryOf } from "./layout.ts";
 import { runOciProgram } from "./oci-program.ts";
 import { toOciResources } from "./resources.ts";
@@ -29,6 +30,16 @@ export async function killContainer(
 export async function freezeContainer(context: RuntimeContext, id: string, verb: "pause" | "resume"): Promise<void> {
   await runningProcess(context, id);
   await runOciProgram(context.oci, verb, id);
+}
+
+/** Version 1 tells it in `freezer.state`, version 2 in `cgroup.events`. */
+export async function isFrozen(context: RuntimeContext, id: string): Promise<boolean> {
+  const { cgroup } = (await findRecordOf(context, id)) ?? {};
+  if (cgroup === undefined) return false;
+  const directory = controllerDirectory(context.cgroups, cgroup, "freezer");
+  const state = await readCgroupFile(directory, "freezer.state");
+  if (state !== undefined) return state.trim() !== "THAWED";
+  return /^frozen 1$/m.test((await readCgroupFile(directory, "cgroup.events")) ?? "");
 }
 
 export async function updateContainer(context: RuntimeContext, id: string, limits: ResourceUpdate): Promise<void> {

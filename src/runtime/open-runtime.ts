@@ -10,7 +10,7 @@ import { runProgram } from "../host/program.ts";
 import { openAttachment } from "./attachment.ts";
 import { hadOutOfMemoryKill, processesOf, readCgroupMounts } from "./cgroup.ts";
 import { findRecordOf, type RuntimeContext, recordOf, runningCgroup } from "./context.ts";
-import { freezeContainer, killContainer, resizeTerminal, updateContainer } from "./control.ts";
+import { freezeContainer, isFrozen, killContainer, resizeTerminal, updateContainer } from "./control.ts";
 import { createContainer } from "./create.ts";
 import { execIn } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
@@ -70,6 +70,7 @@ function runtimeOver(context: RuntimeContext, versions: Readonly<Record<string, 
     kill: (id, signal, all = false) => killContainer(context, id, { signal, all }),
     pause: (id) => freezeContainer(context, id, "pause"),
     resume: (id) => freezeContainer(context, id, "resume"),
+    frozen: (id) => isFrozen(context, id),
     update: (id, limits) => updateContainer(context, id, limits),
     stats: async (id) => readStats(context.cgroups, await runningCgroup(context, id)),
     top: async (id, args) => listProcesses(await processesOf(context.cgroups, await runningCgroup(context, id)), args),

@@ -112,6 +112,8 @@ export interface Runtime extends AsyncDisposable {
   kill(id: string, signal: number, all?: boolean): Promise<void>;
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
+  /** Whether its processes stand still, asked of the kernel. Not running: false. */
+  frozen(id: string): Promise<boolean>;
   update(id: string, resources: ResourceUpdate): Promise<void>;
   stats(id: string): Promise<ContainerStats>;
   top(id: string, psArguments: readonly string[]): Promise<ProcessTable>;
