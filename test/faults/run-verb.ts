@@ -39,6 +39,9 @@ export type RunOptions = {
   readonly report: (tried: Tried) => void;
 };
 
+/** How often in a row a call is failed again that nobody told of. */
+const mostUntold = 4;
+
 /** More than any verb makes. */
 const mostCalls = 5000;
 
@@ -57,6 +60,7 @@ async function attempt(world: FaultStore, verb: Verb, plan: Parameters<typeof ar
 
 /** Runs `verb` with a fault at each call. */
 export async function runVerb(world: FaultStore, verb: Verb, options: RunOptions): Promise<number> {
+  let untold = 0;
   for (let at = 1; ; at++) {
     if (options.picks?.(at) === false && at < mostCalls) continue;
     const errno = errnos[(at + (options.turn ?? 0)) % errnos.length] ?? EIO;
@@ -76,7 +80,10 @@ export async function runVerb(world: FaultStore, verb: Verb, options: RunOptions
       const leftovers = await settle(world, verb, { error, patience: options.onward === true ? 8 : 1000 });
       if (options.onward !== true) {
         assert.deepEqual(leftovers, [], "what is there too much");
-        assert.ok(error !== undefined || verb.survives.test(outcome.label), "the failure was not told");
+        // The call may have been a sweep's, which runs beside the verb: what the verb swallows, it swallows again.
+        const told = error !== undefined || verb.survives.test(outcome.label);
+        assert.ok(told || untold < mostUntold, "the failure was not told");
+        untold = told ? 0 : untold + 1;
       }
       options.report({ verb: verb.name, at, errno, label: outcome.label, failed: error !== undefined, leftovers });
       await afterwards(world, verb, { error, whole: leftovers.length > 0 || at % options.everyWhole === 0 });
@@ -84,6 +91,7 @@ export async function runVerb(world: FaultStore, verb: Verb, options: RunOptions
       const words = complaint instanceof Error ? complaint.message : complaint;
       throw new Error(`${where}: ${words}`, { cause: complaint ?? error });
     }
+    if (untold > 0) at--;
   }
 }
 
