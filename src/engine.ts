@@ -9,7 +9,7 @@
  *   <exec root>/             what dies with the boot: mounts, bundles, sockets
  */
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
+import { chmod, mkdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { ImageId } from "./base/digest.ts";
 import { systemCode } from "./base/errors.ts";
@@ -21,6 +21,7 @@ import { containerSchema } from "./container/record.ts";
 import { writeFileDurably } from "./host/durable.ts";
 import { giveBackMemory } from "./host/idle-memory.ts";
 import { lockFile } from "./host/lock.ts";
+import { namesIn } from "./host/names-in.ts";
 import type { Pool } from "./host/pool.ts";
 import { Reserve } from "./host/reserve.ts";
 import { createPool } from "./host/worker-pool.ts";
@@ -254,15 +255,6 @@ async function sweepStaging(dataRoot: string, pool: Pool): Promise<void> {
   const tasks = new URL("./build/context-task.ts", import.meta.url);
   for (const folder of ["staging", "staging-build"].map((name) => join(dataRoot, name)))
     for (const name of await namesIn(folder)) await pool.run(tasks, "discardContextTask", join(folder, name));
-}
-
-async function namesIn(folder: string): Promise<readonly string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
 }
 
 type TransferParts = Parameters<typeof import("./transfer/create.ts").createTransfer>[0];

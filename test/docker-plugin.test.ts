@@ -8,20 +8,12 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { startPlugin, type TestPlugin } from "../src/volume-driver/docker-plugin/plugin.fixture.ts";
 import { call } from "./support/api.ts";
 import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
+import { until } from "./support/until.ts";
 
 const skip = process.getuid?.() === 0 ? false : "the daemon needs root";
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const end = performance.now() + 60_000;
-  while (!holds()) {
-    assert.ok(performance.now() < end, what);
-    await sleep(20);
-  }
-}
 
 describe("volume plugins", { skip }, () => {
   const scratch = scratchFolder();

@@ -8,7 +8,6 @@ import { createReadStream, mkdirSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { mountTable } from "../src/host/mount.ts";
 import { cannotMakePool, zfsHome } from "../src/storage-driver/zfs/zfs-pool.fixture.ts";
 import {
@@ -20,6 +19,7 @@ import {
   succeed,
   unmountBelow,
 } from "./support/engine.ts";
+import { until } from "./support/until.ts";
 
 type World = {
   readonly scratch: string;
@@ -27,16 +27,6 @@ type World = {
   readonly driver: string;
   daemon: Daemon;
 };
-
-const patience = 60_000;
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + patience;
-  while (!(await holds())) {
-    assert.ok(performance.now() < end, what);
-    await sleep(20);
-  }
-}
 
 const mountsBelow = (path: string): string[] =>
   mountTable().flatMap(({ target }) => (target.startsWith(`${path}/`) ? [target] : []));

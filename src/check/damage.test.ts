@@ -43,6 +43,13 @@ const limited: DriverFactory = {
   open: (home, options, context) => overlay2.open(home, { "overlay2.size": "8m", ...options }, context),
 };
 
+/** No container uses the image, and its config is another's. */
+function spoilUnusedImage(root: DataRoot): void {
+  for (const table of ["container", "layer_writables", "volume_reference"]) root.sql(`DELETE FROM ${table}`);
+  root.run("rm", "-rf", join(root.root, "containers", containerId));
+  root.sql("UPDATE image SET bytes = replace(bytes, 'amd64', 'arm64') WHERE id = ?", root.app);
+}
+
 const cases: readonly Case[] = [
   {
     name: "a directory that no record names is removed",
@@ -224,11 +231,7 @@ const cases: readonly Case[] = [
   },
   {
     name: "an image whose layers are gone is removed with --force, once no container uses it",
-    damage: (root) => {
-      for (const table of ["container", "layer_writables", "volume_reference"]) root.sql(`DELETE FROM ${table}`);
-      root.run("rm", "-rf", join(root.root, "containers", containerId));
-      root.sql("UPDATE image SET bytes = replace(bytes, 'amd64', 'arm64') WHERE id = ?", root.app);
-    },
+    damage: spoilUnusedImage,
     finds: ["image-config-damaged", "layer-data-unknown"],
     lost: ["image-config-damaged"],
     // Its layers are nobody's from then on.
@@ -237,11 +240,7 @@ const cases: readonly Case[] = [
   },
   {
     name: "an image whose layers are gone is removed with --force, with the tars that they shared",
-    damage: (root) => {
-      for (const table of ["container", "layer_writables", "volume_reference"]) root.sql(`DELETE FROM ${table}`);
-      root.run("rm", "-rf", join(root.root, "containers", containerId));
-      root.sql("UPDATE image SET bytes = replace(bytes, 'amd64', 'arm64') WHERE id = ?", root.app);
-    },
+    damage: spoilUnusedImage,
     finds: ["image-config-damaged", "layer-data-unknown"],
     lost: ["image-config-damaged"],
     // Its layers are nobody's from then on.

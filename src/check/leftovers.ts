@@ -1,19 +1,8 @@
 /** What an operation that was cut short left behind: staging, trash, mounts, recipes and folders that nothing names. */
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCode } from "../base/errors.ts";
+import { namesIn } from "../host/names-in.ts";
 import type { CheckContext } from "./context.ts";
 import type { ProblemKind } from "./problem.ts";
-
-/** Sorted names in a folder; none where there is no folder. */
-export async function namesIn(folder: string): Promise<readonly string[]> {
-  try {
-    return (await readdir(folder)).sort();
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
-}
 
 /** To be called before the check mounts anything itself. */
 export async function checkLeftovers(context: CheckContext): Promise<void> {

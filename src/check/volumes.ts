@@ -2,9 +2,9 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { namesIn } from "../host/names-in.ts";
 import { insertStatement, listRecords, type VolumeRecord } from "../volume/records.ts";
 import type { CheckContext } from "./context.ts";
-import { namesIn } from "./leftovers.ts";
 
 const safeName = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 

@@ -18,6 +18,7 @@ import { startsAtBoot } from "./restart-policy.ts";
 import { beginRun } from "./run.ts";
 import { startContainer, startLocked } from "./start.ts";
 import { releaseSubpath } from "./subpath.ts";
+import type { VolatileState } from "./volatile-state.ts";
 
 /** What Docker shows for a container whose end nobody saw. */
 const lostExitCode = 255;
@@ -38,7 +39,7 @@ export async function restoreContainers(context: Context): Promise<void> {
 
 async function restore(context: Context, entry: Entry, hasBundle: boolean): Promise<void> {
   const known = await context.volatile.read(entry.id);
-  if (hasBundle && (await adopt(context, entry))) return;
+  if (hasBundle && (await adopt(context, entry, known))) return;
   if (hasBundle) await giveBackProcess(context, entry);
   if (hasBundle || known !== undefined) await giveBackMounts(context, entry);
   if (entry.saved.status !== "running") return;
@@ -47,9 +48,8 @@ async function restore(context: Context, entry: Entry, hasBundle: boolean): Prom
 }
 
 /** False when the bundle is only half-made and no process of it is left. */
-async function adopt(context: Context, entry: Entry): Promise<boolean> {
+async function adopt(context: Context, entry: Entry, known: VolatileState | undefined): Promise<boolean> {
   const { id, record } = entry;
-  const known = await context.volatile.read(id);
   const pid = await context.runtime.pid(id);
   if (pid === undefined && known === undefined) return false;
   const rootfs = await context.layers.mountWritable(id, rootHolder);

@@ -5,12 +5,13 @@
  *
  * The record is written before the driver is opened. It is a hint for people; no module is loaded because of it.
  */
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { EngineError, systemCode } from "../base/errors.ts";
+import { EngineError } from "../base/errors.ts";
 import { decodeShape } from "../base/shape.ts";
 import { syncDirectory, writeFileDurably } from "../host/durable.ts";
+import { namesIn } from "../host/names-in.ts";
 import type { ModuleFactory } from "./driver-module.ts";
 
 export type RecordedModule = { readonly name: string; readonly module: string };
@@ -45,15 +46,6 @@ export async function recordedModules(root: string): Promise<readonly RecordedMo
 /** What to do about data of a driver that is not loaded. */
 export const neededModule = ({ name, module }: RecordedModule): string =>
   `the storage driver "${name}" is not part of Strata, but a module of its own (${module} when it was last used): start with --storage-driver and the path of that module`;
-
-async function namesIn(folder: string): Promise<readonly string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
-}
 
 function parse(text: string): unknown {
   try {
