@@ -15,7 +15,43 @@ export type VolumeTraits = {
    * be away for a while.
    */
   readonly foreign?: boolean;
+  /**
+   * What is mounted is served by a program or a machine that may never answer: nobody looks into it except a child process
+   * with a deadline.
+   */
+  readonly remote?: boolean;
+  /** The option `size` is a limit that the kernel or the server keeps. */
+  readonly sized?: boolean;
 };
+
+/** Something of the machine that a driver cannot do without. */
+export type Requirement = {
+  /** A program in PATH, or a filesystem type of the kernel. */
+  readonly kind: "program" | "filesystem";
+  readonly name: string;
+  /** What to do when it is missing, as a sentence: `install the package sshfs`. */
+  readonly advice: string;
+};
+
+/** What making a snapshot or a clone costs: no data at all, no data but every file, or everything. */
+export type CopyCost = "constant" | "reflink" | "copy";
+
+export type VolumeSnapshot = { readonly name: string; /** RFC 3339. */ readonly createdAt: string };
+
+/** Moments of volumes, kept by the driver. A snapshot ends with its volume. Names follow the rule of volume names. */
+export interface VolumeSnapshots {
+  cost(spec: VolumeSpec): Promise<CopyCost>;
+  /** There whole or not at all, also after a crash. Throws conflict when the name is taken. */
+  create(spec: VolumeSpec, snapshot: string): Promise<void>;
+  /** Oldest first. */
+  list(spec: VolumeSpec): Promise<readonly VolumeSnapshot[]>;
+  /** Throws not_found for an unknown one. */
+  remove(spec: VolumeSpec, snapshot: string): Promise<void>;
+  /** The volume's content becomes the snapshot's, which stays. Refused with conflict while the volume is used. */
+  restore(spec: VolumeSpec, snapshot: string): Promise<void>;
+  /** A new volume `to` with the content of `from` as it is now, or of its snapshot. On failure nothing stays. */
+  clone(from: { readonly spec: VolumeSpec; readonly snapshot?: string }, to: VolumeSpec): Promise<void>;
+}
 
 export type VolumeSpec = { readonly name: string; readonly options: Readonly<Record<string, string>> };
 
@@ -49,6 +85,17 @@ export interface VolumeDriver {
   usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined>;
   /** Names of the volumes that the driver knows on its own. */
   list(signal?: AbortSignal): Promise<readonly string[]>;
+  /** What the machine must have; nothing when undefined. */
+  readonly requirements?: readonly Requirement[];
+  /** Undefined: the driver has no cheaper way than copying, and the store copies. */
+  readonly snapshots?: VolumeSnapshots;
+  /**
+   * Changes a volume's options; whoever mounts it next sees them. Throws conflict while it is used, unless only the size
+   * differs. Undefined: the store keeps the options alone.
+   */
+  update?(spec: VolumeSpec, options: VolumeSpec["options"]): Promise<void>;
+  /** Gives an unused volume another name, with all that belongs to it. Undefined: the driver cannot. */
+  rename?(spec: VolumeSpec, name: string): Promise<void>;
 }
 
 /** Foreign drivers, found by name when somebody asks for one. */
