@@ -36,7 +36,8 @@ export type Requirement = {
 /** What making a snapshot or a clone costs: no data at all, no data but every file, or everything. */
 export type CopyCost = "constant" | "reflink" | "copy";
 
-export type VolumeSnapshot = { readonly name: string /** RFC 3339. */; readonly createdAt: string };
+/** `createdAt` is RFC 3339. */
+export type VolumeSnapshot = { readonly name: string; readonly createdAt: string };
 
 /** Moments of volumes, kept by the driver. A snapshot ends with its volume. Names follow the rule of volume names. */
 export interface VolumeSnapshots {
