@@ -127,9 +127,13 @@ export class Records {
       .map(writableRow);
   }
 
-  /** Data of containers' layers of every driver. */
-  everyWritableData(): ReadonlySet<string> {
-    return new Set(this.#database.all("SELECT data FROM layer_writables").map((row) => text(row.data)));
+  /** Data of containers' layers that stay: of another driver, every one. */
+  keptWritableData(): ReadonlySet<string> {
+    const rows = this.#database.all(
+      "SELECT data FROM layer_writables WHERE driver <> ? OR state = 'ready'",
+      this.#driver,
+    );
+    return new Set(rows.map((row) => text(row.data)));
   }
 
   remnants(): readonly Remnant[] {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { mountAll } from "../host/mount.ts";
@@ -41,9 +41,10 @@ for (const factory of [overlay2, vfs]) {
       mountAll(stage.mounts, join(bench.execRoot, folder));
     }
     writeFileSync(join(bench.root, "layers/recipes/nobody"), "");
-    writeFileSync(join(bench.root, "layers/open/nobody"), "");
+    for (const name of ["nobody", "half", "going"]) writeFileSync(join(bench.root, "layers/open", name), "");
     await bench.reopen("crash");
     await bench.assertTidy();
+    assert.deepEqual(readdirSync(join(bench.root, "layers/open")), []);
     assert.deepEqual(bench.mounts(""), []);
     assert.deepEqual(
       bench.store.list().map(({ chainId }) => chainId),
@@ -120,8 +121,13 @@ test("layers of another driver in the same root are left alone", async () => {
       sql: "INSERT INTO layer_layers (id, driver, kind, state, chain_id) VALUES ('theirs', 'other', 'image', 'staging', 'x')",
     },
   ]);
+  await bench.database.transact([
+    { sql: "INSERT INTO layer_writables (data, id, driver, state, size) VALUES ('data', 'c', 'other', 'removing', 0)" },
+  ]);
   writeFileSync(join(bench.root, "layers/recipes/theirs"), "");
+  writeFileSync(join(bench.root, "layers/open/data"), "");
   await bench.reopen();
+  assert.deepEqual(readdirSync(join(bench.root, "layers/open")), ["data"]);
   assert.equal(bench.database.all("SELECT id FROM layer_layers WHERE driver = 'other'").length, 1);
   assert.equal(bench.store.list().length, 1);
 });

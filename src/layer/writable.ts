@@ -58,7 +58,7 @@ export class Writables {
     for (const name of await readdir(mountFolder)) if (!ids.has(name)) await this.#unmountPath(join(mountFolder, name));
     await this.#unmountParts(rows);
     // Marks of other drivers' writables stand there as well.
-    const marked = await this.#sizes.open(records.everyWritableData());
+    const marked = await this.#sizes.open(records.keptWritableData());
     this.#finishUses(rows.filter(({ data, size }) => marked.has(data) || size === undefined));
   }
 
