@@ -32,6 +32,7 @@ export type NewVolume = {
 };
 
 export type VolumeFilters = ReadonlyMap<string, readonly string[]>;
+export type PrunedVolumes = { readonly removed: readonly string[]; readonly reclaimed: number };
 export type VolumeList = { readonly volumes: readonly Volume[]; readonly warnings: readonly string[] };
 
 export interface VolumeStore {
@@ -46,7 +47,7 @@ export interface VolumeStore {
   /** conflict "volume is in use - [ids]" while referenced; `force` ignores an unknown name, and a foreign driver's failure. */
   remove(name: string, options: { readonly force: boolean }): Promise<void>;
   /** Returns names removed and bytes given back. `all` false: anonymous volumes only. */
-  prune(filters: VolumeFilters): Promise<{ readonly removed: readonly string[]; readonly reclaimed: number }>;
+  prune(filters: VolumeFilters): Promise<PrunedVolumes>;
   /** Containers that use a volume. */
   references(name: string): readonly string[];
   /** Rows for the container's own transactions. */

@@ -1,0 +1,60 @@
+/** Uses of volumes: mounting, unmounting, and copy-up, which is finished before anybody sees what a crash interrupted. */
+import { randomBytes } from "node:crypto";
+import { isMountPoint } from "../host/mount.ts";
+import { driverOf, findVolume, haveVolume, type VolumeContext } from "./context.ts";
+import { copyUpInto, finishCopyUpIn } from "./copy-up.ts";
+import type { CopyUpPlace } from "./copy-up-task.ts";
+import { specOf } from "./records.ts";
+import type { Volume } from "./store.ts";
+
+export async function mountVolume(context: VolumeContext, name: string, use: string): Promise<string> {
+  return context.locks.run(name, async () => mountWhole(context, haveVolume(context, name), use));
+}
+
+export async function unmountVolume(context: VolumeContext, name: string, use: string): Promise<void> {
+  await context.locks.run(name, async () => {
+    const volume = findVolume(context, name);
+    if (volume !== undefined) await driverOf(context, volume).unmount(specOf(volume), use);
+  });
+}
+
+export async function copyUpVolume(
+  context: VolumeContext,
+  name: string,
+  source: { readonly root: string; readonly path: string },
+): Promise<void> {
+  await context.locks.run(name, async () => {
+    const volume = haveVolume(context, name);
+    const use = `copy-up-${randomBytes(16).toString("hex")}`;
+    const path = await mountWhole(context, volume, use);
+    try {
+      await copyUpInto(context.pool, placeOf(context, volume, path), source);
+    } catch (error) {
+      context.whole.delete(name);
+      throw error;
+    } finally {
+      await driverOf(context, volume).unmount(specOf(volume), use);
+    }
+  });
+}
+
+function placeOf(context: VolumeContext, volume: Volume, path: string): CopyUpPlace {
+  return { volume: path, beside: driverOf(context, volume).traits.ownsParent && !isMountPoint(path) };
+}
+
+/** Mounts; a copy-up that a crash interrupted is finished before anybody sees the volume. The caller holds its lock. */
+export async function mountWhole(context: VolumeContext, volume: Volume, use: string): Promise<string> {
+  const driver = driverOf(context, volume);
+  const path = await driver.mount(specOf(volume), use);
+  if (context.whole.has(volume.name)) return path;
+  // Taken up again under a container that runs: what a foreign driver shows may not answer, and start-up does not wait.
+  if (driver.traits.foreign === true && !context.now.settled) return path;
+  try {
+    await finishCopyUpIn(context.pool, placeOf(context, volume, path));
+  } catch (error) {
+    await driver.unmount(specOf(volume), use);
+    throw error;
+  }
+  context.whole.add(volume.name);
+  return path;
+}
