@@ -21,6 +21,7 @@ import { isMountPoint, unmountAllAsync } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
 import type { VolumeDescription, VolumeDriver, VolumeSpec, VolumeTraits } from "./driver.ts";
 import { mountVolume, type VolumeMount } from "./mounting.ts";
+import { secretsFolder } from "./secret-reference.ts";
 import { validateName } from "./volume-name.ts";
 
 const tasks = new URL("./discard-task.ts", import.meta.url);
@@ -51,6 +52,7 @@ export async function openDirectoryDriver(
   await mkdir(root, { recursive: true });
   if (above !== root) await makeDirectory(above, 0o710);
   await makeDirectory(directory, 0o701);
+  await makeDirectory(secretsFolder(root), 0o700);
   await syncDirectory(above);
   const driver = new DirectoryDriver(kind, directory, pool);
   await driver.sweep();
