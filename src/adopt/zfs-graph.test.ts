@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { TarReader } from "../archive/read-tar.ts";
 import { createPool } from "../host/worker-pool.ts";
-import { run } from "../storage-driver/zfs/command.ts";
+import { run } from "../host/zfs-command.ts";
 import { cannotMakePool, zfsHome } from "../storage-driver/zfs/zfs-pool.fixture.ts";
 import { ZfsReader } from "./zfs-graph.ts";
 

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { archiveTasks } from "../archive/task-url.ts";
 import { EngineError, errorMessage } from "../base/errors.ts";
 import { isMountPoint } from "../host/mount.ts";
+import { run } from "../host/zfs-command.ts";
 import type { MountedTree } from "../layer/store.ts";
 import { streamTask } from "../layer/stream-task.ts";
-import { run } from "../storage-driver/zfs/command.ts";
 import type { ChangedLayer, GraphContext, GraphReader } from "./graph.ts";
 
 export class ZfsReader implements GraphReader {

@@ -9,8 +9,8 @@
 import { access, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { filesystemName } from "../host/filesystem.ts";
 import { removeFile } from "../host/remove-file.ts";
-import { filesystemName } from "../storage-driver/filesystem.ts";
 import type { Parts } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
 

@@ -6,13 +6,13 @@
 import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { syncDirectory } from "../host/durable.ts";
+import type { Limiter } from "../host/limiter.ts";
+import { limitFolders } from "../host/project-limit.ts";
+import { makeImage } from "../host/size-image.ts";
 import { fchmodat, mkdirat } from "../host/sys.ts";
 import { type DiffFolders, imageName } from "./diff-folders.ts";
 import type { LayerRef } from "./driver.ts";
-import type { Limiter } from "./limiter.ts";
-import { limitFolders } from "./project-limit.ts";
 import { copyRootAttributes, type OwnMarks } from "./root-attributes.ts";
-import { makeImage } from "./size-image.ts";
 
 export type LimitedOptions = {
   /** Bytes that its changes may take. */

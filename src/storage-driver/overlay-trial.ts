@@ -4,30 +4,15 @@
  *
  * Promises: leaves no mount and no file, also when it fails.
  */
-import { mkdir, mkdtemp, readdir, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { errorMessage, systemCode } from "../base/errors.ts";
+import { errorMessage } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
+import { filesystemName } from "../host/filesystem.ts";
 import { mountAllAsync, unmountAllAsync } from "../host/mount.ts";
-import { filesystemName, nearestExisting } from "./filesystem.ts";
 
 /** The overlay to try: of the folders `lower`, `upper` and `work` in `scratch`. */
 export type TrialStep = (scratch: string) => MountStep;
-
-/** Lends `use` a scratch folder in `home`, which is made for the time when it does not exist. */
-export async function inTrialFolder<T>(home: string, use: (scratch: string) => Promise<T>): Promise<T> {
-  const above = await nearestExisting(home);
-  await mkdir(home, { recursive: true, mode: 0o710 });
-  const scratch = await mkdtemp(join(home, ".trial-"));
-  try {
-    return await use(scratch);
-  } finally {
-    // Where taking it away failed before.
-    await unmountAllAsync(join(scratch, "merged"));
-    await rm(scratch, { recursive: true, force: true });
-    await removeEmpty(home, above);
-  }
-}
 
 /** Why an overlay does not work in `scratch`; `name` is what the sentence calls it. */
 export async function overlayFailure(name: string, scratch: string, step: TrialStep): Promise<string | undefined> {
@@ -73,16 +58,4 @@ async function makeTree(scratch: string): Promise<string> {
   await writeFile(join(scratch, "lower/shared/folder/inner"), "");
   await writeFile(join(scratch, "lower/apart/inner"), "content");
   return join(scratch, "merged");
-}
-
-/** Takes away the folders that the trial made, from `path` up to (not including) `above`; one that is used stays. */
-async function removeEmpty(path: string, above: string): Promise<void> {
-  for (let folder = path; folder.length > above.length; folder = join(folder, "..")) {
-    try {
-      await rmdir(folder);
-    } catch (error) {
-      if (systemCode(error) === "ENOTEMPTY" || systemCode(error) === "ENOENT") return;
-      throw error;
-    }
-  }
 }

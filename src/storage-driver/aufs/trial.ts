@@ -1,8 +1,9 @@
 /** Whether aufs works at a home, found out by using it, and whether it knows `dirperm1`. Leaves no mount and no file. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { filesystemName, nearestExisting } from "../filesystem.ts";
-import { inTrialFolder, mountsAgain, overlayFailure, type TrialStep } from "../overlay-trial.ts";
+import { filesystemName, nearestExisting } from "../../host/filesystem.ts";
+import { inTrialFolder } from "../../host/trial-folder.ts";
+import { mountsAgain, overlayFailure, type TrialStep } from "../overlay-trial.ts";
 import { unionStep, unspeakable } from "./branches.ts";
 
 /** What a trial found: `reason` says in one sentence why aufs cannot work. */

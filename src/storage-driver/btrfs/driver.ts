@@ -10,14 +10,14 @@ import { join } from "node:path";
 import { errorMessage, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
 import { syncFilesystem } from "../../host/durable.ts";
+import { filesystemName, nearestExisting } from "../../host/filesystem.ts";
+import { emptyTrashTask, makeSubvolumeTask } from "../../host/subvolume-task.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
-import { filesystemName, nearestExisting } from "../filesystem.ts";
 import { Folders } from "../folders.ts";
 import { containerSize, type SizeRules, sizeOption } from "../size-limit.ts";
 import { parseOptions } from "./options.ts";
-import { emptyTrashTask, makeSubvolumeTask } from "./subvolume-task.ts";
 
-const tasks = new URL("./subvolume-task.ts", import.meta.url);
+const tasks = new URL("../../host/subvolume-task.ts", import.meta.url);
 const generations = new URL("./generations.ts", import.meta.url);
 
 export const btrfs: DriverFactory = {

@@ -23,14 +23,14 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
 import { compareTrees, compareTreesSize, compareTreesTar } from "../../archive/compare-trees.ts";
+import { setReadOnly } from "../../host/btrfs.ts";
 import type { Pool } from "../../host/pool.ts";
+import { makeSubvolumeTask } from "../../host/subvolume-task.ts";
 import { AT_FDCWD, mknodat, removeXattr, renameat2, setXattr } from "../../host/sys.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import type { LayerRef, StorageDriver } from "../driver.ts";
 import { loopHome } from "../scratch-home.ts";
 import { btrfs } from "./driver.ts";
-import { setReadOnly } from "./ioctl.ts";
-import { makeSubvolumeTask } from "./subvolume-task.ts";
 
 let loop: Awaited<ReturnType<typeof loopHome>>;
 let pool: Pool;

@@ -8,9 +8,9 @@
  * its directory, which was touched. Data must have been written out before (syncfs): what is still in memory is in no tree.
  */
 import { systemCode } from "../../base/errors.ts";
+import { subvolumeInode } from "../../host/btrfs.ts";
 import type { TaskContext } from "../../host/pool.ts";
 import { AT_FDCWD, closeFd, O, openat2 } from "../../host/sys.ts";
-import { subvolumeInode } from "./ioctl.ts";
 import { itemType, searchBuffer, searchTree, subvolumeInfo } from "./tree-search.ts";
 
 /** Beyond these a walk is the better way, and memory stays small whatever a container does. */

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setReadOnly } from "../../host/btrfs.ts";
+import { makeSubvolumeTask } from "../../host/subvolume-task.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import { loopHome } from "../scratch-home.ts";
 import { btrfs } from "./driver.ts";
-import { setReadOnly } from "./ioctl.ts";
-import { makeSubvolumeTask } from "./subvolume-task.ts";
 
 test("subvolumes that a container made in its root go with it", async () => {
   await using loop = await loopHome("btrfs");

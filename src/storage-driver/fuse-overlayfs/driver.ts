@@ -15,12 +15,13 @@
 import { join, relative } from "node:path";
 import { EngineError } from "../../base/errors.ts";
 import type { MountStep, Mounts } from "../../base/mount.ts";
+import { findLimiter, type Limiter } from "../../host/limiter.ts";
+import { releaseFolder } from "../../host/project-limit.ts";
+import { imageStep } from "../../host/size-image.ts";
 import { DiffFolders } from "../diff-folders.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { createLimited } from "../limited-folders.ts";
-import { findLimiter, type Limiter, limitRules, writableSize } from "../limiter.ts";
-import { releaseFolder } from "../project-limit.ts";
-import { imageStep } from "../size-image.ts";
+import { limitRules, writableSize } from "../limiter.ts";
 import { checkedSize, type SizeRules, sizeOption } from "../size-limit.ts";
 import { sweepTrash } from "../walk.ts";
 import { isOwnMark, ownMarks, serve } from "./serve.ts";

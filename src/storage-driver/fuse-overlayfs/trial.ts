@@ -2,7 +2,8 @@
 import { access } from "node:fs/promises";
 import { errorMessage } from "../../base/errors.ts";
 import { runProgram } from "../../host/program.ts";
-import { inTrialFolder, overlayFailure } from "../overlay-trial.ts";
+import { inTrialFolder } from "../../host/trial-folder.ts";
+import { overlayFailure } from "../overlay-trial.ts";
 import { program, serve } from "./serve.ts";
 
 const device = "/dev/fuse";

@@ -15,6 +15,10 @@ import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError } from "../../base/errors.ts";
 import type { MountStep, Mounts } from "../../base/mount.ts";
+import { filesystemName } from "../../host/filesystem.ts";
+import { findLimiter, type Limiter } from "../../host/limiter.ts";
+import { releaseFolder } from "../../host/project-limit.ts";
+import { imageStep } from "../../host/size-image.ts";
 import { inUserNamespace, overlayMarkPrefix } from "../../host/user-namespace.ts";
 import { DiffFolders } from "../diff-folders.ts";
 import type {
@@ -27,12 +31,9 @@ import type {
   StorageDriver,
   Traits,
 } from "../driver.ts";
-import { filesystemName } from "../filesystem.ts";
 import { createLimited } from "../limited-folders.ts";
-import { findLimiter, type Limiter, limitRules, writableSize } from "../limiter.ts";
-import { releaseFolder } from "../project-limit.ts";
+import { limitRules, writableSize } from "../limiter.ts";
 import type { OwnMarks } from "../root-attributes.ts";
-import { imageStep } from "../size-image.ts";
 import { type SizeRules, sizeOption } from "../size-limit.ts";
 import { copyTree, sweepTrash } from "../walk.ts";
 import { mountOptions, parseDaemonOptions, sizeRefusal } from "./options.ts";

@@ -9,8 +9,9 @@ import { systemCode } from "../../base/errors.ts";
 import { mountAllAsync, unmountAllAsync } from "../../host/mount.ts";
 import { overlayAppends } from "../../host/mount-overlay.ts";
 import { AT_FDCWD, getXattr } from "../../host/sys.ts";
+import { inTrialFolder } from "../../host/trial-folder.ts";
 import { overlayMarkPrefix } from "../../host/user-namespace.ts";
-import { inTrialFolder, mountsAgain, overlayFailure, type TrialStep } from "../overlay-trial.ts";
+import { mountsAgain, overlayFailure, type TrialStep } from "../overlay-trial.ts";
 
 /** What a trial found: `reason` says in one sentence why overlay cannot work. */
 export type Trial =

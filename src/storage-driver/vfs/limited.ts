@@ -5,11 +5,11 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { EngineError, systemCode } from "../../base/errors.ts";
 import { humanSize } from "../../base/size.ts";
+import type { Limiter } from "../../host/limiter.ts";
 import type { Pool } from "../../host/pool.ts";
+import { limitFolders } from "../../host/project-limit.ts";
+import { makeImage } from "../../host/size-image.ts";
 import { AT_REMOVEDIR, unlinkat } from "../../host/sys.ts";
-import type { Limiter } from "../limiter.ts";
-import { limitFolders } from "../project-limit.ts";
-import { makeImage } from "../size-image.ts";
 import { checkedSize, type SizeRules } from "../size-limit.ts";
 import { fillTree } from "../walk.ts";
 

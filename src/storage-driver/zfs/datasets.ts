@@ -11,13 +11,13 @@
  * mounted by ZFS itself on its place. In a kernel, datasets have no mount point of their own (`legacy`).
  */
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, errorMessage, isError, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
 import { isMountPoint } from "../../host/mount.ts";
-import { destroyWhenFree, run } from "./command.ts";
+import { destroyWhenFree, run } from "../../host/zfs-command.ts";
+import { isZfsInKernel } from "../../host/zfs-dataset.ts";
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const reserved = new Set(["trash", "staging"]);
@@ -34,9 +34,6 @@ type Child = {
   readonly origin: string;
 };
 
-/** Whether the kernel itself knows ZFS. */
-const inKernel = (): boolean => /\tzfs$/m.test(readFileSync("/proc/filesystems", "utf8"));
-
 export class Datasets {
   readonly parent: string;
   readonly #graph: string;
@@ -48,7 +45,7 @@ export class Datasets {
     this.parent = parent;
     this.#graph = join(home, "graph");
     this.#owner = encodeURI(home);
-    this.#served = !inKernel();
+    this.#served = !isZfsInKernel();
   }
 
   async create(): Promise<void> {

@@ -5,9 +5,9 @@
  * Promises: the driver keeps no record; what is there is asked of ZFS. Commands are synced by ZFS before they return.
  */
 import type { Mounts } from "../../base/mount.ts";
+import { run } from "../../host/zfs-command.ts";
 import type { DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { containerSize, sizeOption } from "../size-limit.ts";
-import { run } from "./command.ts";
 import { Datasets } from "./datasets.ts";
 import { checkDaemonOptions, parentDataset } from "./parent.ts";
 import { tryZfs } from "./trial.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { errorMessage, isError } from "../../base/errors.ts";
 import { mountAll, unmountAll } from "../../host/mount.ts";
 import { AT_FDCWD, setXattr } from "../../host/sys.ts";
-import { run } from "./command.ts";
+import { run } from "../../host/zfs-command.ts";
 import { Datasets } from "./datasets.ts";
 import { parentDataset } from "./parent.ts";
 

@@ -9,13 +9,13 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { findLimiter } from "../../../src/host/limiter.ts";
 import { projectOf, projectUsage } from "../../../src/host/project-quota.ts";
 import { createPool } from "../../../src/host/worker-pool.ts";
 import { makeBench } from "../../../src/storage-driver/conformance-bench.ts";
 import { lifeCases } from "../../../src/storage-driver/conformance-life-cases.ts";
 import { sizeCases } from "../../../src/storage-driver/conformance-size-cases.ts";
 import { treeCases } from "../../../src/storage-driver/conformance-tree-cases.ts";
-import { findLimiter } from "../../../src/storage-driver/limiter.ts";
 import { overlay2 } from "../../../src/storage-driver/overlay2/driver.ts";
 
 const [filesystem = "", device = "", extent = ""] = process.argv.slice(2);

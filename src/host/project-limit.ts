@@ -8,8 +8,8 @@ import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
-import { mountAll, unmountAll } from "../host/mount.ts";
-import { limitProject, projectOf, projectUsage, setProject } from "../host/project-quota.ts";
+import { mountAll, unmountAll } from "./mount.ts";
+import { limitProject, projectOf, projectUsage, setProject } from "./project-quota.ts";
 
 /** People number their own projects from 1. */
 const firstProject = 0x100000;

@@ -7,9 +7,9 @@ import { open } from "node:fs/promises";
 import { EngineError, systemCode } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
 import { humanSize } from "../base/size.ts";
-import { syncFilesystem } from "../host/durable.ts";
-import { openImage } from "../host/mount-image.ts";
-import { runProgram } from "../host/program.ts";
+import { syncFilesystem } from "./durable.ts";
+import { openImage } from "./mount-image.ts";
+import { runProgram } from "./program.ts";
 
 /** Where mkfs.ext4 is looked for. */
 export const programPath = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`;

@@ -2,9 +2,9 @@
  * Btrfs's requests on a descriptor (linux/btrfs.h): subvolumes are made, snapshotted, fixed and destroyed by name below
  * an open directory. Synchronous, and slow where btrfs commits a transaction: call them in a worker.
  */
-import { systemCode } from "../../base/errors.ts";
-import { ioctl } from "../../host/ioctl.ts";
-import { AT_FDCWD, closeFd, O, openat2 } from "../../host/sys.ts";
+import { systemCode } from "../base/errors.ts";
+import { ioctl } from "./ioctl.ts";
+import { AT_FDCWD, closeFd, O, openat2 } from "./sys.ts";
 
 /** _IOW(0x94, n, 4096 bytes) and friends. */
 const request = {

@@ -3,8 +3,8 @@ import { mkdirSync, statfsSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { mountAll, unmountAll } from "../host/mount.ts";
-import { scratchHome } from "./scratch-home.ts";
+import { scratchHome } from "../storage-driver/scratch-home.ts";
+import { mountAll, unmountAll } from "./mount.ts";
 import { imageStep, makeImage, smallestImage } from "./size-image.ts";
 
 const mebibyte = 1 << 20;

@@ -3,8 +3,8 @@
  * subcommands and flags that both have are used. Messages are in English, whatever the machine speaks.
  */
 import { setTimeout } from "node:timers/promises";
-import { EngineError, type ErrorCode, isError } from "../../base/errors.ts";
-import { runProgram } from "../../host/program.ts";
+import { EngineError, type ErrorCode, isError } from "../base/errors.ts";
+import { runProgram } from "./program.ts";
 
 const deadlineMs = 120_000;
 const busyPauseMs = 50;

@@ -4,8 +4,8 @@
  * filesystem: they are switched on when first needed and never off, because others may have come to rely on them.
  * Synchronous: call it in a worker.
  */
-import { systemCode } from "../../base/errors.ts";
-import { ioctl } from "../../host/ioctl.ts";
+import { systemCode } from "../base/errors.ts";
+import { ioctl } from "./ioctl.ts";
 
 /** _IOWR(0x94, 40, 16), _IOW(.., 42, 16), _IOR(.., 43, 48), _IO(.., 46). */
 const request = { quotaControl: 0xc0109428, groupCreate: 0x4010942a, groupLimit: 0x8030942b, rescanWait: 0x942e };

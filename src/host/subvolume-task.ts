@@ -3,8 +3,7 @@
  * subvolumes of its own inside its root (any owner of a directory can); they are found and deleted with it.
  */
 import { dirname } from "node:path";
-import { systemCode } from "../../base/errors.ts";
-import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat } from "../../host/sys.ts";
+import { systemCode } from "../base/errors.ts";
 import {
   createSnapshot,
   createSubvolume,
@@ -13,8 +12,9 @@ import {
   setReadOnly,
   subvolumeId,
   subvolumeInode,
-} from "./ioctl.ts";
-import { enableQuota, limitSubvolume, removeGroup } from "./quota.ts";
+} from "./btrfs.ts";
+import { enableQuota, limitSubvolume, removeGroup } from "./btrfs-quota.ts";
+import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat } from "./sys.ts";
 
 const directory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
 
