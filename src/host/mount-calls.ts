@@ -45,6 +45,8 @@ const CLOEXEC = 0o2000000;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 /** Links at the target's end are followed, as mount(2) does, so that `/proc/self/fd/N` names what a descriptor holds. */
 const MOVE_MOUNT_T_SYMLINKS = 0x10;
+/** What waits for the filesystem's server fails (umount2(2)). */
+export const MNT_FORCE = 1;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 /** A longer string is refused by fsconfig. */
@@ -104,11 +106,11 @@ export function detach(target: Name): boolean {
 
 const umount2Async = nativeAsync("int umount2(const void *, int)");
 
-/** As `detach`, on one of Node's I/O threads: the kernel first writes out what the filesystem holds. */
-export async function detachAsync(target: string): Promise<boolean> {
+/** As `detach`, on one of Node's I/O threads: the kernel first writes out what the filesystem holds. `flags` are more of umount2(2). */
+export async function detachAsync(target: string, flags = 0): Promise<boolean> {
   // Not the scratch of this thread: it is used again before the call ends.
   const path = Buffer.from(`${target}\0`);
-  const { result, errno } = await umount2Async(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+  const { result, errno } = await umount2Async(path, MNT_DETACH | UMOUNT_NOFOLLOW | flags);
   if (result >= 0) return true;
   const error = systemError("umount2", target, errno);
   if (error.code === "EINVAL" || error.code === "ENOENT") return false;
