@@ -8,4 +8,4 @@ export type { Image, ImageStore } from "./image/store.ts";
 export type { LayerInfo, LayerStore } from "./layer/store.ts";
 export type { Network, NetworkStore } from "./network/store.ts";
 export type { ImportOptions, LoadedImage, TransferService } from "./transfer/transfer.ts";
-export type { NewVolume, Volume, VolumeStore } from "./volume/store.ts";
+export type { NewVolume, Volume, VolumeDriverState, VolumeStore } from "./volume/store.ts";

@@ -5,6 +5,7 @@ import { engineVersion } from "../base/version.ts";
 import { collect, daemonOptions } from "./daemon-options.ts";
 import { forkCommand } from "./fork-command.ts";
 import { clientCommands } from "./system-commands.ts";
+import { volumeCommands } from "./volume-commands.ts";
 import { volumePluginCommand } from "./volume-plugin-command.ts";
 
 const program = new Command("strata")
@@ -71,6 +72,7 @@ program
   });
 forkCommand(program);
 volumePluginCommand(program);
+volumeCommands(program);
 clientCommands(program);
 
 try {

@@ -16,15 +16,20 @@ import { chmod, lstat, mkdir, readdir, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { archiveTasks } from "../archive/task-url.ts";
 import { EngineError, errorCode, errorMessage, systemCode } from "../base/errors.ts";
-import { syncDirectory, writeFileDurably } from "../host/durable.ts";
+import { syncDirectory, syncFilesystem, writeFileDurably } from "../host/durable.ts";
 import { isMountPoint, unmountAllAsync } from "../host/mount.ts";
 import type { Pool } from "../host/pool.ts";
-import type { VolumeDescription, VolumeDriver, VolumeSpec, VolumeTraits } from "./driver.ts";
+import type { Requirement, VolumeDescription, VolumeDriver, VolumeSpec, VolumeTraits } from "./driver.ts";
 import { mountVolume, type VolumeMount } from "./mounting.ts";
+import type { ProgramKind } from "./program-kind.ts";
+import { ProgramMounts, type ProgramPlace } from "./program-mount.ts";
+import { refuseMissing } from "./requirements.ts";
 import { secretsFolder } from "./secret-reference.ts";
 import { validateName } from "./volume-name.ts";
 
 const tasks = new URL("./discard-task.ts", import.meta.url);
+/** Milliseconds that a start waits for what nobody uses any more to end. */
+const settlePatience = 2000;
 
 /** What one driver is, over directories. */
 export type DirectoryKind = {
@@ -33,7 +38,10 @@ export type DirectoryKind = {
   /** Below the engine's data root. */
   readonly folder: string;
   /** What is mounted on a volume's directory, or undefined for a plain one. Pure; throws invalid_argument. */
-  readonly mountOf: (options: VolumeSpec["options"]) => VolumeMount | undefined;
+  readonly mountOf?: (options: VolumeSpec["options"]) => VolumeMount | undefined;
+  /** Instead: the program that mounts every volume. */
+  readonly program?: ProgramKind;
+  readonly requirements?: readonly Requirement[];
   /** The content of `opts.json`. */
   readonly optionsFile?: (mount: VolumeMount) => string;
   /** Mounted until the volume is removed: unmounting would lose the data. */
@@ -54,7 +62,7 @@ export async function openDirectoryDriver(
   await makeDirectory(directory, 0o701);
   await makeDirectory(secretsFolder(root), 0o700);
   await syncDirectory(above);
-  const driver = new DirectoryDriver(kind, directory, pool);
+  const driver = new DirectoryDriver(kind, directory, { root, pool });
   await driver.sweep();
   return driver;
 }
@@ -65,20 +73,25 @@ class DirectoryDriver implements VolumeDriver {
   readonly #kind: DirectoryKind;
   readonly #directory: string;
   readonly #pool: Pool;
+  readonly #programs: ProgramMounts | undefined;
+  readonly requirements: readonly Requirement[];
   /** Volume -> the ids of its uses. */
   readonly #uses = new Map<string, Set<string>>();
 
-  constructor(kind: DirectoryKind, directory: string, pool: Pool) {
+  constructor(kind: DirectoryKind, directory: string, { root, pool }: { readonly root: string; readonly pool: Pool }) {
     this.name = kind.name;
     this.traits = kind.traits;
     this.#kind = kind;
     this.#directory = directory;
     this.#pool = pool;
+    this.requirements = kind.requirements ?? [];
+    this.#programs = kind.program && new ProgramMounts(kind.program, { root, pool });
   }
 
   validate({ name, options }: VolumeSpec): void {
     validateName(name);
-    this.#kind.mountOf(options);
+    this.#kind.mountOf?.(options);
+    this.#kind.program?.check(options);
   }
 
   async create(spec: VolumeSpec): Promise<void> {
@@ -88,10 +101,11 @@ class DirectoryDriver implements VolumeDriver {
     try {
       await makeDirectory(staging, 0o701);
       await makeDirectory(join(staging, "_data"), 0o755);
-      const mount = this.#kind.mountOf(spec.options);
+      const mount = this.#kind.mountOf?.(spec.options);
       const text = mount && this.#kind.optionsFile?.(mount);
       if (text !== undefined) await writeFileDurably(join(staging, "opts.json"), text);
-      await syncDirectory(staging);
+      await this.#programs?.prepare(spec, staging);
+      await (this.#programs === undefined ? syncDirectory(staging) : syncFilesystem(staging));
       await rename(staging, this.#pathOf(spec)).catch(async (error: unknown) => {
         // Lost a race against another create of the same name: its volume is as good.
         if (!(await this.#has(spec))) throw error;
@@ -108,7 +122,8 @@ class DirectoryDriver implements VolumeDriver {
     validateName(spec.name);
     if ((this.#uses.get(spec.name)?.size ?? 0) > 0)
       throw new EngineError("conflict", "volume has active mounts; stop the containers that use it first");
-    await this.#unmount(spec);
+    if (this.#programs !== undefined) await this.#programs.release(this.#placeOf(spec));
+    else await this.#unmount(spec);
     const trash = join(this.#directory, `.gone-${randomBytes(8).toString("hex")}`);
     try {
       await rename(this.#pathOf(spec), trash);
@@ -124,15 +139,18 @@ class DirectoryDriver implements VolumeDriver {
     await this.describe(spec);
     const path = this.#dataOf(spec);
     const uses = this.#uses.get(spec.name) ?? new Set();
-    const mount = this.#kind.mountOf(spec.options);
-    if (mount !== undefined && !isMountPoint(path)) await this.#mount(mount, path);
+    await this.#mount(spec, path);
     this.#uses.set(spec.name, uses.add(use));
     return path;
   }
 
-  async #mount(mount: VolumeMount, path: string): Promise<void> {
+  async #mount(spec: VolumeSpec, path: string): Promise<void> {
     try {
-      await mountVolume(this.#pool, mount, path);
+      const mount = this.#kind.mountOf?.(spec.options);
+      if (mount === undefined && this.#programs === undefined) return;
+      await refuseMissing(this);
+      if (mount === undefined) await this.#programs?.mount(this.#placeOf(spec));
+      else if (!isMountPoint(path)) await mountVolume(this.#pool, mount, path);
     } catch (cause) {
       throw new EngineError(errorCode(cause), `error while mounting volume '${path}': ${errorMessage(cause)}`, {
         cause,
@@ -149,11 +167,16 @@ class DirectoryDriver implements VolumeDriver {
 
   async settle(): Promise<void> {
     if (this.#kind.staysMounted === true) return;
-    for (const name of await this.list()) if (!this.#uses.has(name)) await this.#unmount({ name });
+    const unused = (await this.list()).filter((name) => !this.#uses.has(name));
+    const programs = this.#programs;
+    if (programs === undefined) for (const name of unused) await this.#unmount({ name });
+    // A program that does not end keeps nobody waiting.
+    else await Promise.allSettled(unused.map((name) => programs.unmount(this.#placeOf({ name }), settlePatience)));
   }
 
   async #unmount(spec: Pick<VolumeSpec, "name">): Promise<void> {
-    if (isMountPoint(this.#dataOf(spec))) await unmountAllAsync(this.#dataOf(spec));
+    if (this.#programs !== undefined) await this.#programs.unmount(this.#placeOf(spec));
+    else if (isMountPoint(this.#dataOf(spec))) await unmountAllAsync(this.#dataOf(spec));
   }
 
   async describe(spec: VolumeSpec): Promise<VolumeDescription> {
@@ -170,8 +193,9 @@ class DirectoryDriver implements VolumeDriver {
 
   async usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined> {
     validateName(spec.name);
+    if (this.#programs !== undefined) return this.#programs.usage(this.#placeOf(spec), signal);
     // What is mounted may be somebody else's and far away: Docker counts it nowhere.
-    if (this.#kind.mountOf(spec.options) !== undefined && this.#kind.measured !== true) return undefined;
+    if (this.#kind.mountOf?.(spec.options) !== undefined && this.#kind.measured !== true) return undefined;
     const { bytes } = await this.#pool.run<{ path: string }, { bytes: number }>(
       archiveTasks,
       "treeSizeTask",
@@ -202,6 +226,10 @@ class DirectoryDriver implements VolumeDriver {
   async #has({ name }: Pick<VolumeSpec, "name">): Promise<boolean> {
     const path = join(this.#directory, name, "_data");
     return isMountPoint(path) || (await isDirectory(path));
+  }
+
+  #placeOf({ name, options = {} }: Partial<VolumeSpec> & Pick<VolumeSpec, "name">): ProgramPlace {
+    return { spec: { name, options }, folder: this.#pathOf({ name }), target: this.#dataOf({ name }) };
   }
 
   #pathOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name);

@@ -4,6 +4,8 @@
  */
 import { EngineError, errorMessage } from "../base/errors.ts";
 import type { VolumeDescription, VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
+import { missingOf, sentenceOf } from "../volume-driver/requirements.ts";
+import type { VolumeDriverState } from "./store.ts";
 
 /** Milliseconds for a look at what foreign drivers have. */
 const patience = 1500;
@@ -70,6 +72,12 @@ export class Drivers {
     return { names, warnings: warnings.sort() };
   }
 
+  /** Those of this engine, then foreign ones that can be found now. */
+  async states(): Promise<readonly VolumeDriverState[]> {
+    const foreign = await this.#foreign();
+    return Promise.all([...this.known.values(), ...foreign].map(stateOf));
+  }
+
   async settle(): Promise<void> {
     await Promise.all([...this.known.values()].map((driver) => driver.settle?.()));
     await this.#source?.settle();
@@ -79,6 +87,18 @@ export class Drivers {
     const found = (await this.#source?.discover()) ?? [];
     return found.filter(({ name }) => !this.known.has(name));
   }
+}
+
+async function stateOf({ name, traits, snapshots, requirements = [] }: VolumeDriver): Promise<VolumeDriverState> {
+  const missing = await missingOf(requirements);
+  return {
+    name,
+    scope: traits.scope,
+    sized: traits.sized === true,
+    snapshots: snapshots !== undefined,
+    foreign: traits.foreign === true,
+    missing: missing.length === 0 ? undefined : sentenceOf(name, missing),
+  };
 }
 
 const unknown = (name: string): EngineError =>

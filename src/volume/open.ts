@@ -42,6 +42,7 @@ function storeOf(context: VolumeContext): VolumeStore {
     get drivers() {
       return drivers.names;
     },
+    driverStates: () => drivers.states(),
     create: (request) => createVolume(context, request),
     get: (name) => getVolume(context, name),
     find: (name) => findVolume(context, name),

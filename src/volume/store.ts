@@ -35,6 +35,20 @@ export type VolumeFilters = ReadonlyMap<string, readonly string[]>;
 export type PrunedVolumes = { readonly removed: readonly string[]; readonly reclaimed: number };
 export type VolumeList = { readonly volumes: readonly Volume[]; readonly warnings: readonly string[] };
 
+/** One driver, as a user who looks for one sees it. */
+export type VolumeDriverState = {
+  readonly name: string;
+  readonly scope: "local" | "global";
+  /** The option `size` is a limit that is kept. */
+  readonly sized: boolean;
+  /** It makes snapshots itself. */
+  readonly snapshots: boolean;
+  /** A plugin from outside. */
+  readonly foreign: boolean;
+  /** What this machine lacks and what to do, as a sentence; undefined when it is ready. */
+  readonly missing: string | undefined;
+};
+
 export interface VolumeStore {
   /** Existing name with the same driver: that volume, options ignored (Docker's rule); other driver: conflict. `created` tells which. */
   create(volume: NewVolume): Promise<Volume & { readonly created: boolean }>;
@@ -63,4 +77,6 @@ export interface VolumeStore {
   /** Called once, when every container that outlived the engine has its volumes again: what nobody uses is unmounted. */
   settle(): Promise<void>;
   readonly drivers: readonly string[];
+  /** Every driver and whether this machine has what it needs, looked for now. */
+  driverStates(): Promise<readonly VolumeDriverState[]>;
 }

@@ -25,6 +25,7 @@ import { networkRoutes } from "./routes/networks.ts";
 import { pingRoutes } from "./routes/ping.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { systemRoutes } from "./routes/system.ts";
+import { volumeDriverRoutes } from "./routes/volume-drivers.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 import type { DockerApiServices } from "./services.ts";
 import { becomesSession, serveSessions } from "./upgrade.ts";
@@ -167,6 +168,7 @@ function addRoutes(app: FastifyInstance, services: DockerApiServices & { readonl
   containerFileRoutes(app, services);
   statsRoutes(app, services);
   volumeRoutes(app, services);
+  volumeDriverRoutes(app, services);
   networkRoutes(app, services);
   absentRoutes(app);
 }
