@@ -34,8 +34,8 @@ case $purpose in
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped
 [ "$purpose" = test ] && command -v apt-get >/dev/null 2>&1 && system="$system zfs-fuse"
-# a volume plugin that others wrote
-[ "$purpose" = test ] && system="$system rclone"
+# a volume plugin that others wrote, programs that mount volumes, and servers for them
+[ "$purpose" = test ] && system="$system gocryptfs rclone sshd sshfs"
 seccomp=/usr/share/containers/seccomp.json
 
 missing=""
@@ -60,6 +60,7 @@ debian_package() {
     getfattr) echo attr ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     ip) echo iproute2 ;;
+    sshd) echo openssh-server ;;
     *) echo "$1" ;;
   esac
 }
@@ -74,6 +75,8 @@ fedora_package() {
     getfattr) echo attr ;;
     qemu-system-x86_64) echo qemu-system-x86-core ;;
     ip) echo iproute ;;
+    sshd) echo openssh-server ;;
+    sshfs) echo fuse-sshfs ;;
     *) echo "$1" ;;
   esac
 }

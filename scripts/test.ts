@@ -27,6 +27,7 @@ const mustRun = [
   "a random chain is the same tree on zfs",
   "conformance: an outside driver on the scratch filesystem",
   "conformance: an outside driver on xfs",
+  "volume driver encrypted",
   "volume driver local",
   "the story on overlay2",
   "the story on fuse-overlayfs",

@@ -4,17 +4,19 @@
  * for workers.
  */
 import { systemCode } from "../base/errors.ts";
-import { AT_FDCWD, closeRead, O, openat2, readDirectory, statat } from "../host/sys.ts";
+import { AT_FDCWD, closeRead, type FileStat, O, openat2, readDirectory, statat } from "../host/sys.ts";
 import { bytesOf } from "./bytes.ts";
 import { isDirectory, openDirectory } from "./root-tree.ts";
 
 export type TreeSize = { readonly bytes: number; readonly inodes: number };
 
-type Walk = { bytes: number; inodes: number; readonly linked: Set<string> };
+type Walk = { bytes: number; inodes: number; readonly linked: Set<string>; readonly sizeOf: SizeOf };
 
-/** `path` is a host path of our own choice. */
-export function treeSize(path: string): TreeSize {
-  const walk: Walk = { bytes: 0, inodes: 1, linked: new Set() };
+type SizeOf = (name: Buffer, stat: FileStat) => number;
+
+/** `path` is a host path of our own choice; `sizeOf` says what one that is no directory counts. */
+export function treeSize(path: string, sizeOf: SizeOf = (_, stat) => stat.size): TreeSize {
+  const walk: Walk = { bytes: 0, inodes: 1, linked: new Set(), sizeOf };
   const top = openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY });
   const open = [top];
   try {
@@ -61,6 +63,6 @@ function count(fd: number, name: Buffer, walk: Walk): boolean {
     walk.linked.add(inode);
   }
   walk.inodes++;
-  if (!directory) walk.bytes += stat.size;
+  if (!directory) walk.bytes += walk.sizeOf(name, stat);
   return directory;
 }

@@ -1,9 +1,10 @@
 /**
  * The conformance suite of volume drivers: what every driver must do, whatever it is made of. It asks `traits`, never
- * the name. Every case gets a fresh root and ends by asserting that no mount below it is left.
+ * the name. Every case gets a fresh root and ends by asserting that no mount below it and no process for it is left.
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -16,6 +17,16 @@ export type VolumeDriverCase = {
   readonly driver: VolumeDriver;
   /** Opens the driver again over the same root, as a restart of the engine does. */
   readonly reopen: () => Promise<VolumeDriver>;
+  /** A volume of this name, the same at every call. */
+  readonly spec: (name: string) => VolumeSpec;
+  /** Another volume of this name: from now on `spec` gives it. */
+  readonly another: (name: string) => VolumeSpec;
+};
+
+/** What a driver needs for its volumes. */
+export type VolumeSetting = {
+  /** Options of a new volume. Where somebody else keeps the data, each `place` is one of its own, and empty. */
+  readonly options?: (given: { readonly root: string; readonly place: string }) => VolumeSpec["options"];
 };
 
 export type OpenVolumeDriver = (options: { readonly root: string; readonly pool: Pool }) => Promise<VolumeDriver>;
@@ -24,31 +35,53 @@ export type OpenVolumeDriver = (options: { readonly root: string; readonly pool:
 export async function withVolumeDriver(
   open: OpenVolumeDriver,
   work: (given: VolumeDriverCase) => Promise<void>,
+  { options = () => ({}) }: VolumeSetting = {},
 ): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const root = await mkdtemp(join(tmpdir(), "volume-driver-"));
   stack.defer(() => rm(root, { recursive: true, force: true }));
   const pool = stack.use(createPool());
   const reopen = (): Promise<VolumeDriver> => open({ root, pool });
-  await work({ root, driver: await reopen(), reopen });
+  const specs = new Map<string, VolumeSpec>();
+  const another = (name: string): VolumeSpec => {
+    const place = `${name}-${randomBytes(6).toString("hex")}`;
+    const spec = { name, options: options({ root, place }) };
+    specs.set(name, spec);
+    return spec;
+  };
+  const spec = (name: string): VolumeSpec => specs.get(name) ?? another(name);
+  await work({ root, driver: await reopen(), reopen, spec, another });
   // Some stay mounted for as long as they exist.
   const last = await reopen();
+  await last.settle?.();
   for (const name of await last.list()) await last.remove({ name, options: {} });
   const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").filter((line) => line.includes(root));
   assert.deepEqual(mounts, [], "a mount is left");
+  assert.deepEqual(await processesFor(root), [], "a process is left");
 }
 
-const spec = (name: string): VolumeSpec => ({ name, options: {} });
+/** Processes whose words or environment name the folder. */
+async function processesFor(root: string): Promise<readonly string[]> {
+  const pids = (await readdir("/proc")).filter((entry) => /^\d+$/.test(entry) && Number(entry) !== process.pid);
+  const texts = pids.map(async (pid) => {
+    const [words, environment] = await Promise.all(
+      ["cmdline", "environ"].map((file) => readFile(`/proc/${pid}/${file}`, "utf8").catch(() => "")),
+    );
+    return `${words} ${environment}`.includes(root) ? [`${pid}: ${words?.replaceAll("\0", " ")}`] : [];
+  });
+  return (await Promise.all(texts)).flat();
+}
+
 const notFound = { code: "not_found" };
 
 /** Registers the suite for one driver. */
-export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
-  const given = (work: (given: VolumeDriverCase) => Promise<void>) => () => withVolumeDriver(open, work);
+export function volumeDriverSuite(title: string, open: OpenVolumeDriver, setting: VolumeSetting = {}): void {
+  const given = (work: (given: VolumeDriverCase) => Promise<void>) => () => withVolumeDriver(open, work, setting);
 
   describe(`volume driver ${title}`, () => {
     test(
       "what is created is listed, described, mounted, and gone after remove",
-      given(async ({ driver }) => {
+      given(async ({ driver, spec }) => {
         await driver.create(spec("one"));
         await driver.create(spec("two"));
         assert.deepEqual([...(await driver.list())].sort(), ["one", "two"]);
@@ -64,7 +97,7 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "data outlives uses and restarts",
-      given(async ({ driver, reopen }) => {
+      given(async ({ driver, reopen, spec }) => {
         await driver.create(spec("one"));
         await writeFile(join(await driver.mount(spec("one"), "a"), "f"), "kept");
         await driver.unmount(spec("one"), "a");
@@ -76,7 +109,7 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "two uses see the same data, and two volumes do not",
-      given(async ({ driver }) => {
+      given(async ({ driver, spec }) => {
         await Promise.all([driver.create(spec("one")), driver.create(spec("two"))]);
         const [first, second, other] = [
           await driver.mount(spec("one"), "a"),
@@ -93,7 +126,7 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "create is idempotent and touches no data, also when many ask at once",
-      given(async ({ driver }) => {
+      given(async ({ driver, spec }) => {
         await Promise.all(Array.from({ length: 20 }, () => driver.create(spec("one"))));
         await writeFile(join(await driver.mount(spec("one"), "a"), "f"), "kept");
         await driver.create(spec("one"));
@@ -104,7 +137,7 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "remove is refused while a use is left; the same use twice is one; an unknown one is nothing",
-      given(async ({ driver }) => {
+      given(async ({ driver, spec }) => {
         await driver.create(spec("one"));
         await driver.mount(spec("one"), "a");
         await driver.mount(spec("one"), "a");
@@ -120,12 +153,19 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "to remove what is not there is nothing, and a removed name is free for an empty volume",
-      given(async ({ driver }) => {
+      given(async ({ driver, spec, another }) => {
         await driver.remove(spec("one"));
         await driver.create(spec("one"));
         await writeFile(join(await driver.mount(spec("one"), "a"), "f"), "old");
         await driver.unmount(spec("one"), "a");
         await driver.remove(spec("one"));
+        if (driver.traits.keepsData === true) {
+          await driver.create(spec("one"));
+          assert.equal(await readFile(join(await driver.mount(spec("one"), "a"), "f"), "utf8"), "old");
+          await driver.unmount(spec("one"), "a");
+          await driver.remove(spec("one"));
+          another("one");
+        }
         await driver.create(spec("one"));
         await assert.rejects(stat(join(await driver.mount(spec("one"), "a"), "f")), { code: "ENOENT" });
         await driver.unmount(spec("one"), "a");
@@ -134,7 +174,7 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "usage follows what is written, or is unknown",
-      given(async ({ driver }) => {
+      given(async ({ driver, spec }) => {
         await driver.create(spec("one"));
         await writeFile(join(await driver.mount(spec("one"), "a"), "f"), Buffer.alloc(100_000, 1));
         const usage = await driver.usage(spec("one"));
@@ -145,8 +185,8 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver): void {
 
     test(
       "options that nobody knows are refused before anything is made",
-      given(async ({ driver }) => {
-        const bad = { name: "one", options: { "no-such-option": "1" } };
+      given(async ({ driver, spec }) => {
+        const bad = { name: "one", options: { ...spec("one").options, "no-such-option": "1" } };
         // Who keeps the volumes knows the options.
         const code = driver.traits.foreign === true ? "internal" : "invalid_argument";
         if (driver.traits.foreign !== true) assert.throws(() => driver.validate(bad), { code });

@@ -20,6 +20,8 @@ export type VolumeTraits = {
    * with a deadline.
    */
   readonly remote?: boolean;
+  /** Removing a volume leaves its data where they are, on a server or in somebody's directory: a new volume may show them. */
+  readonly keepsData?: boolean;
   /** The option `size` is a limit that the kernel or the server keeps. */
   readonly sized?: boolean;
 };

@@ -4,6 +4,7 @@
 import type { Pool } from "../host/pool.ts";
 import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
+import { openEncryptedDriver } from "./encrypted/driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
 
@@ -13,6 +14,7 @@ export type VolumeDriverOptions = { readonly root: string; readonly pool: Pool }
 const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>)[] = [
   openLocalDriver,
   openTmpfsDriver,
+  openEncryptedDriver,
 ];
 
 /** Opens every driver, the default (`local`) first. */
