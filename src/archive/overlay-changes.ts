@@ -14,9 +14,9 @@ import { AT_FDCWD, closeRead, type FileStat, getXattr, O, openat2 } from "../hos
 import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, nameOf, quoted } from "./bytes.ts";
 import { fileType, isDirectory, isFile, type Location } from "./root-tree.ts";
-import { type Dialect, type Difference, type DiffOptions, type DirectoryMarks, TreeDiff } from "./tree-diff.ts";
+import { type Dialect, type Difference, type DirectoryMarks, TreeDiff } from "./tree-diff.ts";
 import { listChanges, type TarTimes, writeLayer } from "./write-difference.ts";
-import { plainXattrs, upperXattrs } from "./write-tree.ts";
+import { plainXattrs, upperXattrs, type XattrNames } from "./write-tree.ts";
 
 /** The changes, sorted by path. Both are host paths of our own choice. */
 export function overlayChanges(upper: string, lowerView: string): Change[] {
@@ -30,12 +30,15 @@ export async function overlayChangesTar(
   ...[write, times = {}]: [write: (chunk: Uint8Array) => Promise<void>, times?: TarTimes]
 ): Promise<void> {
   await withBoth(upper, lowerView, (fresh, old) =>
-    writeLayer(diffOf(fresh, old, { links: true }), { names: upperXattrs, write, ...times }),
+    writeLayer(new TreeDiff(readOverlay, { links: true }).differences(fresh, old), {
+      names: readNames,
+      write,
+      ...times,
+    }),
   );
 }
 
-const diffOf = (fresh: number, old: number, options: DiffOptions = {}): Generator<Difference> =>
-  new TreeDiff(overlay, options).differences(fresh, old);
+const diffOf = (fresh: number, old: number): Generator<Difference> => new TreeDiff(overlay).differences(fresh, old);
 
 /** Opens both trees for the time of `use`. */
 export function withBoth<T>(fresh: string, old: string, use: (fresh: number, old: number) => T): T {
@@ -83,13 +86,25 @@ function isWhiteout(at: Location, stat: FileStat, directory: DirectoryMarks): bo
 
 /** Blocks say nothing of whether a file has its own data: long attributes take some, small files may have none. */
 function check(at: Location, stat: FileStat, path: ByteString): void {
-  const refuse = (what: string): never => {
-    throw new EngineError(
-      "unsupported",
-      `/${quoted(path).slice(1, -1)} was written by overlayfs with ${what}; mount the layer with ${what}=off and copy the file once`,
-    );
-  };
-  if (isDirectory(stat.mode)) {
-    if (overlayXattr(at, "redirect") !== undefined) refuse("redirect_dir");
-  } else if (isFile(stat.mode) && stat.size > 0 && overlayXattr(at, "metacopy") !== undefined) refuse("metacopy");
+  checkDirectory(at, stat, path);
+  if (isFile(stat.mode) && stat.size > 0 && overlayXattr(at, "metacopy") !== undefined) refuse(path, "metacopy");
+}
+
+function checkDirectory(at: Location, stat: FileStat, path: ByteString): void {
+  if (isDirectory(stat.mode) && overlayXattr(at, "redirect") !== undefined) refuse(path, "redirect_dir");
+}
+
+/** As `overlay`, where every file that differs is opened and asked for its attributes anyway: one question less for each. */
+const readOverlay: Dialect = { ...overlay, check: checkDirectory };
+
+const readNames: XattrNames = (name, path) => {
+  if (name === `${overlayMarkPrefix()}metacopy`) refuse(path, "metacopy");
+  return upperXattrs(name, path);
+};
+
+function refuse(path: ByteString, what: string): never {
+  throw new EngineError(
+    "unsupported",
+    `/${quoted(path).slice(1, -1)} was written by overlayfs with ${what}; mount the layer with ${what}=off and copy the file once`,
+  );
 }

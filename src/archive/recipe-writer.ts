@@ -1,9 +1,9 @@
 /**
  * Writes a recipe (see recipe-format.ts) while a layer is unpacked. Synchronous; memory is one block, whatever the tar.
  * Contents that must be saved go to a nameless file beside the recipe first, because they are needed in another order.
- * `finish` syncs the file; disposing before that removes it.
+ * Disposing before `finish` removes the file; what makes it durable is the sync of the layer that it belongs to.
  */
-import { closeSync, fsyncSync, openSync, readSync, rmSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, rmSync, unlinkSync, writeSync } from "node:fs";
 import { constants, zstdCompressSync } from "node:zlib";
 import { EngineError } from "../base/errors.ts";
 import { type ByteString, quoted } from "./bytes.ts";
@@ -76,7 +76,7 @@ export class RecipeWriter implements Disposable {
     this.#saved.push({ payload, offset, size: this.#spooled - offset });
   }
 
-  /** Ends the recipe and makes the file durable (not its name: that is the directory's sync). */
+  /** Ends the recipe. */
   finish(tarSize: number): void {
     this.#flush(kind.main);
     const savedAt = this.#written;
@@ -86,7 +86,6 @@ export class RecipeWriter implements Disposable {
     end.writeBigUInt64LE(BigInt(savedAt), 1);
     end.writeBigUInt64LE(BigInt(tarSize), 9);
     this.#write(Buffer.concat([end, recipeEnd]));
-    fsyncSync(this.#fd);
     this.#finished = true;
   }
 

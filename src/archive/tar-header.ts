@@ -119,17 +119,30 @@ function base256(block: Buffer, start: number, length: number): number | undefin
   return Number.isSafeInteger(number) ? number : undefined;
 }
 
-/** The sum of all bytes, its own field counted as blanks; some old programs summed signed bytes. */
+/** Throws invalid_argument for a wrong sum; some old programs summed signed bytes. */
 function checkSum(block: Buffer, offset: number): void {
-  let unsigned = 8 * 0x20;
-  let high = 0;
-  for (let index = 0; index < blockSize; index++) {
-    if (index >= 148 && index < 156) continue;
-    const byte = block[index] ?? 0;
-    unsigned += byte;
-    high += byte >> 7;
-  }
   const said = numberOf(block, 148, 8);
-  if (said !== unsigned && said !== unsigned - high * 256)
+  if (said === headerSum(block)) return;
+  let high = 0;
+  for (let index = 0; index < blockSize; index++) if (index < 148 || index >= 156) high += (block[index] ?? 0) >> 7;
+  if (said !== headerSum(block) - high * 256)
     throw new EngineError("invalid_argument", `invalid tar: the block at offset ${offset} is no header (checksum)`);
+}
+
+const evenBytes = 0x00ff00ff;
+
+/** The sum of a header's bytes, with its own field counted as blanks. Four bytes are added at a time. */
+export function headerSum(block: Buffer): number {
+  const aligned = block.byteOffset % 4 === 0 ? block : Buffer.from(block);
+  const words = new Uint32Array(aligned.buffer, aligned.byteOffset, blockSize / 4);
+  let even = 0;
+  let odd = 0;
+  for (let index = 0; index < words.length; index++) {
+    // The field of the sum is these two words.
+    if (index === 37 || index === 38) continue;
+    const word = words[index] ?? 0;
+    even += word & evenBytes;
+    odd += (word >>> 8) & evenBytes;
+  }
+  return (even & 0xffff) + (even >>> 16) + (odd & 0xffff) + (odd >>> 16) + 8 * 0x20;
 }

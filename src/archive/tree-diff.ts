@@ -9,12 +9,11 @@
  * and link target. Synchronous generators: for workers; descriptors in a difference are good until the next one.
  */
 import { readSync } from "node:fs";
-import { systemCode } from "../base/errors.ts";
-import { closeRead, type FileStat, O, openat2, RESOLVE, readDirectory, readlinkat } from "../host/sys.ts";
+import { closeRead, type FileStat, O, readDirectory, readlinkat } from "../host/sys.ts";
 import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
 import type { PathScope } from "./path-scope.ts";
 import { findStat, isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
-import { isGone, readXattrs, type XattrNames } from "./write-tree.ts";
+import { isGone, openQuietly, readXattrs, type XattrNames } from "./write-tree.ts";
 
 export type Difference =
   | { readonly kind: "deleted"; readonly path: ByteString }
@@ -218,16 +217,11 @@ function missing(before: ReadonlySet<ByteString>, entries: readonly { readonly n
 
 /** Opens a directory for reading; undefined when it went meanwhile. */
 function reopen(at: Location): number | undefined {
-  const flags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW;
-  const open = (more: number): number =>
-    openat2(at.fd, at.name === "" ? "." : nameOf(at.name), { flags: flags | more, resolve: RESOLVE.BENEATH });
   try {
-    return open(O.NOATIME);
+    return openQuietly(at.fd, at.name === "" ? "." : nameOf(at.name), O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
   } catch (error) {
     if (isGone(error)) return undefined;
-    // Only an owner may read and leave no trace.
-    if (systemCode(error) !== "EPERM") throw error;
-    return open(0);
+    throw error;
   }
 }
 
@@ -265,5 +259,4 @@ function sameContent(a: Location, b: Location): boolean {
   }
 }
 
-const openContent = (at: Location): number =>
-  openat2(at.fd, nameOf(at.name), { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK, resolve: RESOLVE.BENEATH });
+const openContent = (at: Location): number => openQuietly(at.fd, nameOf(at.name), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);

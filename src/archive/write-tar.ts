@@ -7,7 +7,7 @@ import { EngineError } from "../base/errors.ts";
 import { type ByteString, quoted } from "./bytes.ts";
 import { formatPax, formatPaxTime } from "./pax.ts";
 import type { EntryType } from "./read-tar.ts";
-import { blockSize } from "./tar-header.ts";
+import { blockSize, headerSum } from "./tar-header.ts";
 
 export type NewEntry = {
   /** Without a leading slash. Directories get their trailing slash here. */
@@ -38,6 +38,8 @@ const flags: Readonly<Record<EntryType, string>> = {
   directory: "5",
   fifo: "6",
 };
+/** Padding, and the end of an archive. Never written to. */
+const zeros = Buffer.alloc(2 * blockSize);
 const largestOctal7 = 0o7777777;
 const largestOctal11 = 0o77777777777;
 
@@ -69,9 +71,30 @@ export class TarWriter {
   /** Writes an entry's header; `data` must follow with its content, then `end`. */
   async begin(entry: NewEntry): Promise<void> {
     const size = entry.type === "file" ? (entry.size ?? 0) : 0;
-    for (const block of headerBlocks(entry, size)) await this.#append(block);
+    const path = entry.type === "directory" && !entry.path.endsWith("/") ? `${entry.path}/` : entry.path;
+    const records = paxRecords(entry, path, size);
+    if (records.length > 0) await this.#extend(path, records);
+    if (this.#used + blockSize > outputSize) await this.#flush();
+    this.#header({ ...fieldsOf(entry), path, size, flag: flags[entry.type] });
     this.#left = size;
-    this.#padding = (blockSize - (size % blockSize)) % blockSize;
+    this.#padding = paddingOf(size);
+  }
+
+  /** An extended header, for what the entry's own has no room for. */
+  async #extend(path: ByteString, records: readonly PaxRecord[]): Promise<void> {
+    const data = Buffer.from(formatPax(records), "latin1");
+    const name = `PaxHeaders.0/${path.replace(/\/$/, "").slice(-80).replace(/^.*\//, "")}`;
+    if (this.#used + blockSize > outputSize) await this.#flush();
+    this.#header({ ...noFields, path: name, mode: 0o644, size: data.length, flag: "x" });
+    await this.#append(data);
+    await this.#append(zeros.subarray(0, paddingOf(data.length)));
+  }
+
+  /** The caller has made room. */
+  #header(fields: HeaderFields): void {
+    const block = this.#buffer.subarray(this.#used, this.#used + blockSize);
+    writeHeader(block, fields);
+    this.#used += blockSize;
   }
 
   async data(content: Uint8Array): Promise<void> {
@@ -104,13 +127,14 @@ export class TarWriter {
       space.fill(0);
       this.filled(space.length);
     }
-    await this.#append(Buffer.alloc(this.#padding));
+    const padding = this.#padding;
     this.#padding = 0;
+    if (padding > 0) await this.#append(zeros.subarray(0, padding));
   }
 
   /** Writes the archive's end. */
   async finish(): Promise<void> {
-    await this.#append(Buffer.alloc(2 * blockSize));
+    await this.#append(zeros);
     await this.#flush();
   }
 
@@ -133,67 +157,107 @@ export class TarWriter {
   }
 }
 
-function headerBlocks(entry: NewEntry, size: number): Buffer[] {
-  const path = entry.type === "directory" && !entry.path.endsWith("/") ? `${entry.path}/` : entry.path;
-  const records = paxRecords({ ...entry, path }, size);
-  const header = headerBlock({ ...entry, path }, size, flags[entry.type]);
-  if (records.length === 0) return [header];
-  const data = Buffer.from(formatPax(records), "latin1");
-  const name = `PaxHeaders.0/${path.replace(/\/$/, "").slice(-80).replace(/^.*\//, "")}`;
-  const extended = headerBlock({ path: name, type: "file", mode: 0o644 }, data.length, "x");
-  return [extended, data, Buffer.alloc((blockSize - (data.length % blockSize)) % blockSize), header];
-}
+type PaxRecord = readonly [ByteString, ByteString];
 
-function paxRecords(entry: NewEntry, size: number): (readonly [ByteString, ByteString])[] {
-  const records: (readonly [ByteString, ByteString])[] = [];
-  const names = [
-    ["path", entry.path],
-    ["linkpath", entry.link ?? ""],
-  ] as const;
-  for (const [key, name] of names) if (needsPax(name)) records.push([key, name]);
+const none: readonly PaxRecord[] = [];
+
+/** Records for what the header cannot say; most entries need none. */
+function paxRecords(entry: NewEntry, path: ByteString, size: number): readonly PaxRecord[] {
+  const { uid = 0, gid = 0, mtime = 0, mtimeNsec = 0, link = "", xattrs } = entry;
+  const fits =
+    size <= largestOctal11 && uid <= largestOctal7 && gid <= largestOctal7 && mtime <= largestOctal11 && mtime >= 0;
+  if (fits && mtimeNsec === 0 && (xattrs?.size ?? 0) === 0 && !needsPax(path) && !needsPax(link)) return none;
+  const records: PaxRecord[] = [];
+  if (needsPax(path)) records.push(["path", path]);
+  if (needsPax(link)) records.push(["linkpath", link]);
   if (size > largestOctal11) records.push(["size", String(size)]);
-  for (const key of ["uid", "gid"] as const)
-    if ((entry[key] ?? 0) > largestOctal7) records.push([key, String(entry[key])]);
-  const { mtime = 0, mtimeNsec = 0 } = entry;
+  if (uid > largestOctal7) records.push(["uid", String(uid)]);
+  if (gid > largestOctal7) records.push(["gid", String(gid)]);
   if (mtime < 0 || mtime > largestOctal11 || mtimeNsec > 0)
     records.push(["mtime", formatPaxTime(BigInt(mtime) * 1_000_000_000n + BigInt(mtimeNsec))]);
-  for (const [name, value] of [...(entry.xattrs ?? [])].sort(([a], [b]) => (a < b ? -1 : 1)))
+  for (const [name, value] of [...(xattrs ?? [])].sort(([a], [b]) => (a < b ? -1 : 1)))
     records.push([`SCHILY.xattr.${Buffer.from(name).toString("latin1")}`, Buffer.from(value).toString("latin1")]);
   return records;
 }
 
+const ascii = /^[\x00-\x7f]*$/;
+
 /** A short name stands in the header as its bytes; readers take those as they are, whatever the script. */
-const needsPax = (name: ByteString): boolean => name.length > 100 || (!/^[\x00-\x7f]*$/.test(name) && isUtf8(name));
+const needsPax = (name: ByteString): boolean => name.length > 100 || (!ascii.test(name) && isUtf8(name));
 
 function isUtf8(name: ByteString): boolean {
   const bytes = Buffer.from(name, "latin1");
   return Buffer.from(bytes.toString()).equals(bytes);
 }
 
-function headerBlock(entry: NewEntry, size: number, flag: string): Buffer {
-  if (entry.path.includes("\0")) throw new EngineError("internal", `tar entry ${quoted(entry.path)}: NUL in its name`);
-  const block = Buffer.alloc(blockSize);
-  const octal = (value: number, start: number, length: number): void => {
-    block.write(value.toString(8).padStart(length - 1, "0"), start, "latin1");
-  };
-  block.write(entry.path.slice(0, 100), 0, "latin1");
-  octal(entry.mode & 0o7777, 100, 8);
-  octal(within(entry.uid, largestOctal7), 108, 8);
-  octal(within(entry.gid, largestOctal7), 116, 8);
-  octal(within(size, largestOctal11), 124, 12);
-  octal(within(entry.mtime, largestOctal11), 136, 12);
-  block.write("        ", 148, "latin1");
-  block.write(flag, 156, "latin1");
-  block.write((entry.link ?? "").slice(0, 100), 157, "latin1");
-  block.write("ustar\0" + "00", 257, "latin1");
-  octal(entry.major ?? 0, 329, 8);
-  octal(entry.minor ?? 0, 337, 8);
-  let sum = 0;
-  for (const byte of block) sum += byte;
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-  return block;
+const paddingOf = (size: number): number => (blockSize - (size % blockSize)) % blockSize;
+
+type HeaderFields = {
+  readonly path: ByteString;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly mtime: number;
+  readonly flag: string;
+  readonly link: ByteString;
+  readonly major: number;
+  readonly minor: number;
+};
+
+const noFields = { uid: 0, gid: 0, mtime: 0, link: "", major: 0, minor: 0 } as const;
+
+const fieldsOf = ({ mode, uid = 0, gid = 0, mtime = 0, link = "", major = 0, minor = 0 }: NewEntry) => ({
+  mode: mode & 0o7777,
+  uid: within(uid, largestOctal7),
+  gid: within(gid, largestOctal7),
+  mtime: within(mtime, largestOctal11),
+  link,
+  major,
+  minor,
+});
+
+/** A header with no name and every number 0. */
+const template = Buffer.alloc(blockSize);
+for (const [start, length] of [
+  [100, 8],
+  [108, 8],
+  [116, 8],
+  [124, 12],
+  [136, 12],
+  [148, 7],
+  [329, 8],
+  [337, 8],
+] as const)
+  template.fill("0", start, start + length - 1);
+template[155] = 0x20;
+template.write("ustar\0" + "00", 257, "latin1");
+
+/** Fills a block with a ustar header. */
+function writeHeader(block: Buffer, fields: HeaderFields): void {
+  const { path, mode, uid, gid, size, mtime, flag, link, major, minor } = fields;
+  if (path.includes("\0")) throw new EngineError("internal", `tar entry ${quoted(path)}: NUL in its name`);
+  block.set(template);
+  block.write(path, 0, 100, "latin1");
+  octal(block, 107, mode);
+  octal(block, 115, uid);
+  octal(block, 123, gid);
+  octal(block, 135, within(size, largestOctal11));
+  octal(block, 147, mtime);
+  block[156] = flag.charCodeAt(0);
+  if (link !== "") block.write(link, 157, 100, "latin1");
+  octal(block, 336, major);
+  octal(block, 344, minor);
+  octal(block, 154, headerSum(block));
+}
+
+/** Puts digits over the template's zeros, from the right. */
+function octal(block: Buffer, end: number, value: number): void {
+  let at = end;
+  let rest = value;
+  for (; rest > 0x7fff_ffff; rest = Math.floor(rest / 8)) block[--at] = 0x30 + (rest % 8);
+  for (; rest > 0; rest >>>= 3) block[--at] = 0x30 + (rest & 7);
 }
 
 /** What a field cannot hold stands in a PAX record; the field is 0 then. */
-const within = (value: number | undefined, limit: number): number =>
-  value === undefined || value < 0 || value > limit ? 0 : value;
+const within = (value: number, limit: number): number => (value < 0 || value > limit ? 0 : value);

@@ -6,6 +6,7 @@
  */
 import { constants, readSync } from "node:fs";
 import { EngineError, systemCode } from "../base/errors.ts";
+import type { Name } from "../host/libc.ts";
 import {
   closeRead,
   type FileStat,
@@ -23,8 +24,11 @@ import type { EntryType } from "./read-tar.ts";
 import { fileType, isFile, type Location } from "./root-tree.ts";
 import type { NewEntry, TarWriter } from "./write-tar.ts";
 
-/** The name an attribute has in the archive, or undefined for one that stays out. */
-export type XattrNames = (name: string) => string | undefined;
+/**
+ * The name an attribute has in the archive, or undefined for one that stays out. Throws for one that says that what it
+ * stands on, at `path`, cannot be read from here.
+ */
+export type XattrNames = (name: string, path: ByteString) => string | undefined;
 
 /** What a mounted tree shows: everything but the label that the host's policy puts on files, and overlayfs' own. */
 export const viewXattrs: XattrNames = (name) =>
@@ -42,15 +46,34 @@ export const upperXattrs: XattrNames = (name) => {
   return rest.startsWith("overlay.") ? own + rest.slice("overlay.".length) : undefined;
 };
 
-export const readXattrs = (at: Location, names: XattrNames): Map<string, Buffer> => {
+const noXattrs: ReadonlyMap<string, Buffer> = new Map();
+
+export const readXattrs = (
+  at: Location,
+  names: XattrNames,
+  path: ByteString = at.name,
+): ReadonlyMap<string, Buffer> => {
+  const all = listXattrs(at.fd, nameOf(at.name));
+  if (all.length === 0) return noXattrs;
   const found = new Map<string, Buffer>();
-  for (const name of listXattrs(at.fd, nameOf(at.name))) {
-    const shown = names(name);
+  for (const name of all) {
+    const shown = names(name, path);
     const value = shown === undefined ? undefined : getXattr(at.fd, nameOf(at.name), name);
     if (shown !== undefined && value !== undefined) found.set(shown, value);
   }
   return found;
 };
+
+/** Opens for reading, below `dirFd`, without leaving a new access time where the kernel allows that. */
+export function openQuietly(dirFd: number, name: Name, flags: number): number {
+  try {
+    return openat2(dirFd, name, { flags: flags | O.NOATIME, resolve: RESOLVE.BENEATH });
+  } catch (error) {
+    // Only an owner may read and leave no trace.
+    if (systemCode(error) !== "EPERM") throw error;
+    return openat2(dirFd, name, { flags, resolve: RESOLVE.BENEATH });
+  }
+}
 
 /** True for the errors of names that went or changed under our hands. */
 export const isGone = (error: unknown): boolean =>
@@ -94,7 +117,7 @@ export class TreeWriter {
       const link = type === "symlink" ? bytesOf(readlinkat(at.fd, nameOf(at.name))) : "";
       const { rdevMajor: major, rdevMinor: minor } = stat;
       const device = type === "char" || type === "block" ? { major, minor } : {};
-      await this.#tar.begin({ ...this.#attributes(at, stat), path, type, link, ...device });
+      await this.#tar.begin({ ...this.#attributes(at, stat, path), path, type, link, ...device });
       await this.#tar.end();
       this.#remember(stat, path);
       return true;
@@ -105,14 +128,12 @@ export class TreeWriter {
   }
 
   async #file(at: Location, path: ByteString): Promise<boolean> {
-    const fd = openat2(at.fd, nameOf(at.name), {
-      flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK,
-      resolve: RESOLVE.BENEATH,
-    });
+    const fd = openQuietly(at.fd, nameOf(at.name), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
     try {
       const stat = statat(fd, "");
       if (!isFile(stat.mode)) return false;
-      await this.#tar.begin({ ...this.#attributes({ fd, name: "" }, stat), path, type: "file", size: stat.size });
+      const attributes = this.#attributes({ fd, name: "" }, stat, path);
+      await this.#tar.begin({ ...attributes, path, type: "file", size: stat.size });
       while (this.#tar.missing > 0) {
         const space = await this.#tar.space();
         const length = readSync(fd, space, 0, space.length, null);
@@ -127,10 +148,10 @@ export class TreeWriter {
     }
   }
 
-  #attributes(at: Location, stat: FileStat): Omit<NewEntry, "path" | "type"> {
+  #attributes(at: Location, stat: FileStat, path: ByteString): Omit<NewEntry, "path" | "type"> {
     const { mode, uid, gid, mtimeSec: mtime } = stat;
     const mtimeNsec = this.#exactTimes ? stat.mtimeNsec : 0;
-    return { mode, uid, gid, mtime, mtimeNsec, xattrs: readXattrs(at, this.#names), ...this.#owner };
+    return { mode, uid, gid, mtime, mtimeNsec, xattrs: readXattrs(at, this.#names, path), ...this.#owner };
   }
 
   /** A further name of something written already. */

@@ -41,7 +41,7 @@ export type OpenHow = { readonly flags: number; readonly mode?: number; readonly
 
 /** FUSE_SUPER_MAGIC */
 const fuseMagic = 0x65735546;
-const errno = { EINTR: 4, EIO: 5, EAGAIN: 11, ENOSYS: 38, ENODATA: 61, EOPNOTSUPP: 95 } as const;
+const errno = { EINTR: 4, EIO: 5, EBADF: 9, EAGAIN: 11, ENOSYS: 38, ENODATA: 61, EOPNOTSUPP: 95 } as const;
 
 const calls = {
   openat2: nativeSyscall(437, "int dirFd, const void *path, const void *how, size_t size"),
@@ -170,7 +170,8 @@ type TwoTimes = [atimeNs: bigint | undefined, mtimeNs: bigint | undefined];
 /** Sets times in nanoseconds since the epoch, also before it; undefined leaves one as it is. Never follows. */
 export function utimensat(dirFd: number, name: Name, ...[atimeNs, mtimeNs]: TwoTimes): void {
   setTimespec(0, atimeNs);
-  setTimespec(2, mtimeNs);
+  if (mtimeNs === atimeNs) times.copyWithin(2, 0, 2);
+  else setTimespec(2, mtimeNs);
   check(calls.utimensat(dirFd, cString(name), times, noFollow(name)), "utimensat", name);
 }
 
@@ -268,6 +269,7 @@ function xattrPath(dirFd: number, name: Name): Name {
 
 /** With an empty name the path is itself a link, which must be followed. */
 const xattrCalls = {
+  ofDescriptor: native("long flistxattr(int, void *, size_t)"),
   list: [
     native("long llistxattr(const void *, void *, size_t)"),
     native("long listxattr(const void *, void *, size_t)"),
@@ -290,8 +292,10 @@ const ofName = <T>(pair: readonly [T, T], name: Name): T => pair[name.length ===
 
 /** Names of all attributes (`trusted.` only for root); none where the filesystem has no attributes. Never follows. */
 export function listXattrs(dirFd: number, name: Name): string[] {
-  const path = cString(xattrPath(dirFd, name));
-  const length = ofName(xattrCalls.list, name)(path, scratch, scratch.length);
+  let length = name.length === 0 ? xattrCalls.ofDescriptor(dirFd, scratch, scratch.length) : -1;
+  // Only a path leads to what is open for its name alone.
+  if (name.length > 0 || (length < 0 && lastErrno() === errno.EBADF))
+    length = ofName(xattrCalls.list, name)(cString(xattrPath(dirFd, name)), scratch, scratch.length);
   const failed = length < 0 ? lastErrno() : 0;
   if (failed === errno.EOPNOTSUPP || (failed === errno.EIO && refusesXattrs(dirFd, name))) return [];
   check(length, "llistxattr", name);
