@@ -23,6 +23,7 @@ import { giveBackMemory } from "./host/idle-memory.ts";
 import { lockFile } from "./host/lock.ts";
 import { namesIn } from "./host/names-in.ts";
 import type { Pool } from "./host/pool.ts";
+import { Remote } from "./host/remote.ts";
 import { Reserve } from "./host/reserve.ts";
 import { createPool } from "./host/worker-pool.ts";
 import { type HistoryRow, historyOf } from "./image/history.ts";
@@ -60,6 +61,8 @@ export type EngineOptions = {
   readonly storageOptions?: Readonly<Record<string, string>>;
   /** Where volume plugins are looked for, sockets and files alike; Docker's folders when undefined or empty. */
   readonly pluginDirs?: readonly string[] | undefined;
+  /** Milliseconds that whoever serves a volume from elsewhere may take for one answer; 10,000 when undefined. */
+  readonly volumeDeadline?: number | undefined;
   /** Told what went wrong where nobody waits (a restart, a lazy write). */
   readonly report?: (message: string, error: unknown) => void;
 };
@@ -112,14 +115,15 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const { dataRoot, execRoot, database, pool, events } = ground;
   const layers = await openLayers(ground, options, stack);
   const images = openImageStore({ database, layers, events });
-  const drivers = await openVolumeDrivers({ root: dataRoot, pool });
+  const remote = stack.use(new Remote(options.volumeDeadline));
+  const drivers = await openVolumeDrivers({ root: dataRoot, pool, remote });
   const foreign = await openForeignDrivers({
     root: dataRoot,
     ownFolders: [execRoot],
     folders: pluginFolders(options.pluginDirs),
     report: options.report,
   });
-  const volumes = await openVolumeStore({ database, drivers, foreign, pool, events });
+  const volumes = await openVolumeStore({ database, drivers, foreign, pool, remote, events });
   const networks = await openNetworkStore({ database, events });
   const runtime = stack.use(await openRuntime({ execRoot }));
   const parts = { database, layers, images, volumes, runtime, events, pool };

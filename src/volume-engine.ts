@@ -11,6 +11,7 @@ import { EngineError, systemCode } from "./base/errors.ts";
 import { EventBus } from "./base/events.ts";
 import { giveBackMemory } from "./host/idle-memory.ts";
 import { lockFile } from "./host/lock.ts";
+import { Remote } from "./host/remote.ts";
 import { Reserve } from "./host/reserve.ts";
 import { createPool } from "./host/worker-pool.ts";
 import { openDatabase } from "./metadata/open.ts";
@@ -50,7 +51,8 @@ export async function openVolumeEngine(options: VolumeEngineOptions): Promise<Vo
   stack.use(lockFile(join(dataRoot, "strata.pid")));
   const pool = stack.use(createPool({ onIdle: giveBackMemory }));
   const database = stack.use(await openDatabase(join(dataRoot, "meta.db"), [volumeSchema, outsideUseSchema]));
-  const opened = await openVolumeDrivers({ root: dataRoot, pool });
+  const remote = stack.use(new Remote());
+  const opened = await openVolumeDrivers({ root: dataRoot, pool, remote });
   const drivers = options.drivers ?? opened.map(({ name }) => name);
   const scopes = drivers.map((name) => {
     const driver = opened.find((known) => known.name === name);
@@ -58,7 +60,7 @@ export async function openVolumeEngine(options: VolumeEngineOptions): Promise<Vo
     const known = opened.map((each) => each.name).join(", ");
     throw new EngineError("invalid_argument", `no volume driver ${JSON.stringify(name)}; there are ${known}`);
   });
-  const store = await openVolumeStore({ database, drivers: opened, pool, events: new EventBus() });
+  const store = await openVolumeStore({ database, drivers: opened, pool, remote, events: new EventBus() });
   const uses = new OutsideUses(database, (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim());
   await uses.open();
   const scope = scopes.every((each) => each === "global") ? "global" : "local";

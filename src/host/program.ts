@@ -30,6 +30,8 @@ export type ProgramResult = {
 
 /** How long a program that was asked to end (SIGTERM) may take before it is killed. */
 const graceMs = 2000;
+/** And how long until it is let go of, still there. */
+const abandonMs = 1000;
 
 /**
  * Runs `file` (a path, or a name in PATH) and waits for it. A code other than 0 is a result, not an error. Throws
@@ -63,6 +65,7 @@ class Run {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #onAbort = (): void => this.#end(this.#options.signal?.reason);
   #failure: { readonly error: unknown } | undefined;
+  #abandon: (error: unknown) => void = () => undefined;
 
   constructor(child: ChildProcess, name: string, options: ProgramOptions) {
     this.#child = child;
@@ -71,6 +74,7 @@ class Run {
     const stdout = this.#collect("stdout");
     const stderr = this.#collect("stderr");
     this.result = new Promise((resolve, reject) => {
+      this.#abandon = reject;
       child.once("error", (error) => reject(this.#spawnError(error)));
       child.once("close", (code, signal) => {
         if (this.#failure !== undefined) reject(this.#failure.error);
@@ -126,6 +130,11 @@ class Run {
       this.#after(100, () => {
         this.#child.stdout?.destroy();
         this.#child.stderr?.destroy();
+      });
+      // One that waits in the kernel for what never comes is not ended by any signal.
+      this.#after(abandonMs, () => {
+        this.#child.unref();
+        this.#abandon(error);
       });
     });
   }

@@ -14,15 +14,20 @@
 import { randomBytes } from "node:crypto";
 import { chmod, lstat, mkdir, readdir, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { archiveTasks } from "../archive/task-url.ts";
 import { EngineError, errorCode, errorMessage, systemCode } from "../base/errors.ts";
 import { syncDirectory, syncFilesystem, writeFileDurably } from "../host/durable.ts";
-import { isMountPoint, unmountAllAsync } from "../host/mount.ts";
+import { isMountPoint, mountTable, unmountAllAsync } from "../host/mount.ts";
+import { NameLocks } from "../host/name-locks.ts";
 import type { Pool } from "../host/pool.ts";
+import { Remote } from "../host/remote.ts";
+import { isRemoteType } from "../host/remote-path.ts";
 import type { Requirement, VolumeDescription, VolumeDriver, VolumeSpec, VolumeTraits } from "./driver.ts";
 import { mountVolume, type VolumeMount } from "./mounting.ts";
 import type { ProgramKind } from "./program-kind.ts";
 import { ProgramMounts, type ProgramPlace } from "./program-mount.ts";
+import { mountsRemote } from "./remote.ts";
 import { refuseMissing } from "./requirements.ts";
 import { secretsFolder } from "./secret-reference.ts";
 import { validateName } from "./volume-name.ts";
@@ -50,11 +55,17 @@ export type DirectoryKind = {
   readonly measured?: boolean;
 };
 
+export type DirectoryOptions = {
+  /** The engine's data root. */
+  readonly root: string;
+  readonly pool: Pool;
+  /** The way to volumes that may hang; one of its own when undefined. */
+  readonly remote?: Remote | undefined;
+};
+
 /** Opens the driver; its folder is made when missing. */
-export async function openDirectoryDriver(
-  kind: DirectoryKind,
-  { root, pool }: { readonly root: string; readonly pool: Pool },
-): Promise<VolumeDriver> {
+export async function openDirectoryDriver(kind: DirectoryKind, options: DirectoryOptions): Promise<VolumeDriver> {
+  const { root, pool, remote = new Remote() } = options;
   const directory = join(root, kind.folder);
   const above = dirname(directory);
   await mkdir(root, { recursive: true });
@@ -62,7 +73,7 @@ export async function openDirectoryDriver(
   await makeDirectory(directory, 0o701);
   await makeDirectory(secretsFolder(root), 0o700);
   await syncDirectory(above);
-  const driver = new DirectoryDriver(kind, directory, { root, pool });
+  const driver = new DirectoryDriver(kind, directory, { root, pool, remote });
   await driver.sweep();
   return driver;
 }
@@ -73,19 +84,29 @@ class DirectoryDriver implements VolumeDriver {
   readonly #kind: DirectoryKind;
   readonly #directory: string;
   readonly #pool: Pool;
+  readonly #remote: Remote;
   readonly #programs: ProgramMounts | undefined;
   readonly requirements: readonly Requirement[];
+  /** One mounts or unmounts a volume at a time, also when whoever asked has given up waiting. */
+  readonly #turns = new NameLocks();
   /** Volume -> the ids of its uses. */
   readonly #uses = new Map<string, Set<string>>();
 
-  constructor(kind: DirectoryKind, directory: string, { root, pool }: { readonly root: string; readonly pool: Pool }) {
+  constructor(
+    kind: DirectoryKind,
+    directory: string,
+    { root, pool, remote }: { readonly root: string; readonly pool: Pool; readonly remote: Remote },
+  ) {
     this.name = kind.name;
     this.traits = kind.traits;
     this.#kind = kind;
     this.#directory = directory;
     this.#pool = pool;
+    this.#remote = remote;
     this.requirements = kind.requirements ?? [];
-    this.#programs = kind.program && new ProgramMounts(kind.program, { root, pool });
+    const detach = (target: string): Promise<void> =>
+      remote.calls.detach(target, remote.patience(`what is mounted at ${target}`));
+    this.#programs = kind.program && new ProgramMounts(kind.program, { root, pool, detach });
   }
 
   validate({ name, options }: VolumeSpec): void {
@@ -118,8 +139,18 @@ class DirectoryDriver implements VolumeDriver {
     }
   }
 
+  isRemote({ options }: VolumeSpec): boolean {
+    if (this.traits.remote === true || this.#programs !== undefined) return true;
+    const mount = this.#kind.mountOf?.(options);
+    return mount !== undefined && mountsRemote(mount);
+  }
+
   async remove(spec: VolumeSpec): Promise<void> {
     validateName(spec.name);
+    await this.#turns.run(spec.name, () => this.#remove(spec));
+  }
+
+  async #remove(spec: VolumeSpec): Promise<void> {
     if ((this.#uses.get(spec.name)?.size ?? 0) > 0)
       throw new EngineError("conflict", "volume has active mounts; stop the containers that use it first");
     if (this.#programs !== undefined) await this.#programs.release(this.#placeOf(spec));
@@ -136,12 +167,14 @@ class DirectoryDriver implements VolumeDriver {
   }
 
   async mount(spec: VolumeSpec, use: string): Promise<string> {
-    await this.describe(spec);
-    const path = this.#dataOf(spec);
-    const uses = this.#uses.get(spec.name) ?? new Set();
-    await this.#mount(spec, path);
-    this.#uses.set(spec.name, uses.add(use));
-    return path;
+    return this.#turns.run(spec.name, async () => {
+      await this.describe(spec);
+      const path = this.#dataOf(spec);
+      await this.#mount(spec, path);
+      const uses = this.#uses.get(spec.name) ?? new Set();
+      this.#uses.set(spec.name, uses.add(use));
+      return path;
+    });
   }
 
   async #mount(spec: VolumeSpec, path: string): Promise<void> {
@@ -150,7 +183,7 @@ class DirectoryDriver implements VolumeDriver {
       if (mount === undefined && this.#programs === undefined) return;
       await refuseMissing(this);
       if (mount === undefined) await this.#programs?.mount(this.#placeOf(spec));
-      else if (!isMountPoint(path)) await mountVolume(this.#pool, mount, path);
+      else if (!isMountPoint(path)) await mountVolume(this.#poolFor(spec), mount, path);
     } catch (cause) {
       throw new EngineError(errorCode(cause), `error while mounting volume '${path}': ${errorMessage(cause)}`, {
         cause,
@@ -159,24 +192,36 @@ class DirectoryDriver implements VolumeDriver {
   }
 
   async unmount(spec: VolumeSpec, use: string): Promise<void> {
-    const uses = this.#uses.get(spec.name);
-    if (uses === undefined || !uses.delete(use) || uses.size > 0) return;
-    this.#uses.delete(spec.name);
-    if (this.#kind.staysMounted !== true) await this.#unmount(spec);
+    await this.#turns.run(spec.name, async () => {
+      const uses = this.#uses.get(spec.name);
+      if (uses === undefined || !uses.delete(use) || uses.size > 0) return;
+      this.#uses.delete(spec.name);
+      if (this.#kind.staysMounted !== true) await this.#unmount(spec);
+    });
   }
 
   async settle(): Promise<void> {
     if (this.#kind.staysMounted === true) return;
     const unused = (await this.list()).filter((name) => !this.#uses.has(name));
-    const programs = this.#programs;
-    if (programs === undefined) for (const name of unused) await this.#unmount({ name });
-    // A program that does not end keeps nobody waiting.
-    else await Promise.allSettled(unused.map((name) => programs.unmount(this.#placeOf({ name }), settlePatience)));
+    const leaving = unused.map((name) =>
+      this.#turns.run(name, async () => {
+        if (!this.#uses.has(name)) await this.#unmount({ name }, settlePatience);
+      }),
+    );
+    // What hangs leaves in its own time, and keeps only those waiting who mount the same volume.
+    const patience = sleep(settlePatience, undefined, { ref: false });
+    await Promise.race([Promise.allSettled(leaving), patience]);
   }
 
-  async #unmount(spec: Pick<VolumeSpec, "name">): Promise<void> {
-    if (this.#programs !== undefined) await this.#programs.unmount(this.#placeOf(spec));
-    else if (isMountPoint(this.#dataOf(spec))) await unmountAllAsync(this.#dataOf(spec));
+  async #unmount(spec: Pick<VolumeSpec, "name">, patience?: number): Promise<void> {
+    const path = this.#dataOf(spec);
+    if (this.#programs !== undefined) await this.#programs.unmount(this.#placeOf(spec), patience);
+    else if (isRemoteMount(path)) await this.#remote.calls.detach(path, this.#remote.patience(this.#titleOf(spec)));
+    else if (isMountPoint(path)) await unmountAllAsync(path);
+  }
+
+  #poolFor(spec: VolumeSpec): Pool {
+    return this.isRemote(spec) ? this.#remote.pool(`${this.name}/${spec.name}`, this.#titleOf(spec)) : this.#pool;
   }
 
   async describe(spec: VolumeSpec): Promise<VolumeDescription> {
@@ -196,7 +241,7 @@ class DirectoryDriver implements VolumeDriver {
     if (this.#programs !== undefined) return this.#programs.usage(this.#placeOf(spec), signal);
     // What is mounted may be somebody else's and far away: Docker counts it nowhere.
     if (this.#kind.mountOf?.(spec.options) !== undefined && this.#kind.measured !== true) return undefined;
-    const { bytes } = await this.#pool.run<{ path: string }, { bytes: number }>(
+    const { bytes } = await this.#poolFor(spec).run<{ path: string }, { bytes: number }>(
       archiveTasks,
       "treeSizeTask",
       { path: this.#dataOf(spec) },
@@ -232,6 +277,7 @@ class DirectoryDriver implements VolumeDriver {
     return { spec: { name, options }, folder: this.#pathOf({ name }), target: this.#dataOf({ name }) };
   }
 
+  #titleOf = (spec: Pick<VolumeSpec, "name">): string => `volume ${spec.name} of driver ${this.name}`;
   #pathOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name);
   #dataOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name, "_data");
 }
@@ -251,6 +297,9 @@ async function isDirectory(path: string): Promise<boolean> {
   });
   return found?.isDirectory() === true;
 }
+
+const isRemoteMount = (path: string): boolean =>
+  mountTable().some(({ target, type }) => target === path && isRemoteType(type));
 
 const missing = (path: string): EngineError =>
   new EngineError("not_found", `no such volume: the directory ${path} is gone`);

@@ -72,6 +72,8 @@ export interface VolumeDriver {
   readonly traits: VolumeTraits;
   /** Throws invalid_argument (Docker's texts) when name or options cannot be. Touches nothing. */
   validate(spec: VolumeSpec): void;
+  /** Where the options decide: what this volume mounts is served by a program or a machine. Undefined: as the traits say. */
+  isRemote?(spec: VolumeSpec): boolean;
   /** Idempotent for the same spec. On failure nothing stays. */
   create(spec: VolumeSpec): Promise<void>;
   /** Unknown name: nothing. Refused with conflict while mounted. */

@@ -2,6 +2,7 @@
  * Every volume driver, one line each: the only file that knows them all. Adding a driver is a folder and a line here.
  */
 import type { Pool } from "../host/pool.ts";
+import type { Remote } from "../host/remote.ts";
 import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openEncryptedDriver } from "./encrypted/driver.ts";
@@ -9,7 +10,12 @@ import { openLocalDriver } from "./local/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
 
 /** `root` is the engine's data root; a driver keeps what it needs below it. */
-export type VolumeDriverOptions = { readonly root: string; readonly pool: Pool };
+export type VolumeDriverOptions = {
+  readonly root: string;
+  readonly pool: Pool;
+  /** The way to volumes that may hang; one of its own when undefined. */
+  readonly remote?: Remote | undefined;
+};
 
 const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>)[] = [
   openLocalDriver,

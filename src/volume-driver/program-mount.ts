@@ -11,7 +11,7 @@ import { access, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError, isError } from "../base/errors.ts";
-import { isMountPoint, unmountAllAsync } from "../host/mount.ts";
+import { isMountPoint } from "../host/mount.ts";
 import { endServers, ServerFailure, serversOf, startServer, trimLog } from "../host/mount-server.ts";
 import type { Pool } from "../host/pool.ts";
 import { runProgram } from "../host/program.ts";
@@ -20,6 +20,13 @@ import type { MountContext, MountProgram, ProgramKind } from "./program-kind.ts"
 import { openSecretReader, parseReference, pathOfReference } from "./secret-reference.ts";
 
 export type ProgramPlace = { readonly spec: VolumeSpec; readonly folder: string; readonly target: string };
+
+export type ProgramSurroundings = {
+  readonly root: string;
+  readonly pool: Pool;
+  /** Takes every mount on a target away, whether what serves it answers or not. */
+  readonly detach: (target: string) => Promise<void>;
+};
 
 const defaultDeadline = 60_000;
 const trimEvery = 60_000;
@@ -31,15 +38,17 @@ export class ProgramMounts {
   readonly #kind: ProgramKind;
   readonly #root: string;
   readonly #pool: Pool;
+  readonly #detach: (target: string) => Promise<void>;
   readonly #logs = new Set<string>();
   /** Target -> an end that waits until all is saved. */
   readonly #draining = new Map<string, { readonly stop: AbortController; readonly done: Promise<void> }>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(kind: ProgramKind, { root, pool }: { readonly root: string; readonly pool: Pool }) {
+  constructor(kind: ProgramKind, { root, pool, detach }: ProgramSurroundings) {
     this.#kind = kind;
     this.#root = root;
     this.#pool = pool;
+    this.#detach = detach;
   }
 
   /** `folder` is the staging folder of a volume that is being made. */
@@ -138,7 +147,7 @@ export class ProgramMounts {
     // Whatever was begun has it.
     if (!isMountPoint(target) && !(await isThere(run))) return;
     this.#forgetLog(join(run, "log"));
-    await unmountAllAsync(target);
+    await this.#detach(target);
     const gone = await endServers({ names: this.#kind.servers, target });
     await rm(run, { recursive: true, force: true });
     if (!gone)
@@ -151,7 +160,7 @@ export class ProgramMounts {
   }
 
   async #clear(target: string): Promise<void> {
-    if (isMountPoint(target)) await unmountAllAsync(target);
+    if (isMountPoint(target)) await this.#detach(target);
     await endServers({ names: this.#kind.servers, target }, { itself: 0 });
   }
 

@@ -4,12 +4,15 @@
  */
 import { EngineError } from "../base/errors.ts";
 import type { EventBus } from "../base/events.ts";
+import type { NameLocks } from "../host/name-locks.ts";
 import type { Pool } from "../host/pool.ts";
+import type { Remote } from "../host/remote.ts";
 import type { Database } from "../metadata/database.ts";
 import type { VolumeDriver } from "../volume-driver/driver.ts";
+import { isRemote } from "../volume-driver/remote.ts";
+import type { Breakers } from "./breaker.ts";
 import type { Drivers } from "./drivers.ts";
-import type { NameLocks } from "./name-locks.ts";
-import { findRecord, listRecords, publicOf, referencesOf } from "./records.ts";
+import { findRecord, listRecords, publicOf, referencesOf, specOf } from "./records.ts";
 import type { Volume } from "./store.ts";
 
 export type VolumeContext = {
@@ -17,6 +20,11 @@ export type VolumeContext = {
   readonly drivers: Drivers;
   readonly pool: Pool;
   readonly events: EventBus;
+  /** The way to what may hang, and what is known not to answer. */
+  readonly remote: Remote;
+  readonly breakers: Breakers;
+  /** Who this store is among all that may share a volume. */
+  readonly owner: string;
   readonly locks: NameLocks;
   /** Volumes known to hold no interrupted copy-up. */
   readonly whole: Set<string>;
@@ -44,6 +52,16 @@ export const readyVolumes = ({ database }: VolumeContext): readonly Volume[] =>
 
 export const driverOf = ({ drivers }: VolumeContext, volume: Pick<Volume, "driver">): VolumeDriver =>
   drivers.of(volume.driver);
+
+/** Whoever serves the volume's data may never answer: only children with a deadline look into it. */
+export const isRemoteVolume = (context: VolumeContext, volume: Volume): boolean =>
+  isRemote(driverOf(context, volume), specOf(volume));
+
+/** Where work on a volume's files runs: in children with deadlines when it may hang. */
+export function poolFor(context: VolumeContext, volume: Volume): Pool {
+  if (!isRemoteVolume(context, volume)) return context.pool;
+  return context.remote.pool(`${volume.driver}/${volume.name}`, `volume ${volume.name} of driver ${volume.driver}`);
+}
 
 export const missingVolume = (name: string): EngineError => new EngineError("not_found", `get ${name}: no such volume`);
 

@@ -31,6 +31,7 @@ import { volumeSchema } from "./schema.ts";
 import type { VolumeStore } from "./store.ts";
 
 const isRoot = process.getuid?.() === 0;
+const owner = "0123456789abcdef";
 const skip = isRoot ? false : "needs root: owners, devices, trusted attributes";
 
 /** An image's root with one of everything below /data. */
@@ -173,7 +174,7 @@ describe("copy-up", { skip }, () => {
     given(async ({ image, root, pool }) => {
       const volume = join(root, "plain");
       await mkdir(join(volume, "lost+found"), { recursive: true });
-      await copyUpInto(pool, { volume, beside: false }, { root: image, path: "/data/sub" });
+      await copyUpInto(pool, { volume, beside: false, owner }, { root: image, path: "/data/sub" });
       assert.deepEqual((await readdir(volume)).sort(), ["big", "deeper", "lost+found", "root"]);
     }),
   );
@@ -199,7 +200,7 @@ describe("a copy-up that a crash interrupted", { skip }, () => {
       const { volume, fresh } = places(root);
       await mkdir(volume, { recursive: true });
       await mkdir(join(fresh, "half/made"), { recursive: true });
-      await finishCopyUpIn(pool, { volume, beside: true });
+      await finishCopyUpIn(pool, { volume, beside: true, owner });
       assert.deepEqual([await readdir(join(root, "place")), await readdir(volume)], [["_data"], []]);
     }),
   );
@@ -216,7 +217,7 @@ describe("a copy-up that a crash interrupted", { skip }, () => {
         await stageWhole(join(image, "data"), ready);
         for (const name of entries.slice(0, moved))
           await rename(below(join(ready, "entries"), name), below(volume, name));
-        await finishCopyUpIn(pool, { volume, beside: true });
+        await finishCopyUpIn(pool, { volume, beside: true, owner });
         assert.deepEqual(describeTree(volume), expected);
         assert.deepEqual(await readdir(join(volume, "..")), ["_data"]);
       }

@@ -5,6 +5,7 @@
 import { EngineError, errorMessage } from "../base/errors.ts";
 import type { VolumeDescription, VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
 import { missingOf, sentenceOf } from "../volume-driver/requirements.ts";
+import { type GuardOptions, guarded } from "./guard.ts";
 import type { VolumeDriverState } from "./store.ts";
 
 /** Milliseconds for a look at what foreign drivers have. */
@@ -22,10 +23,12 @@ export type ForeignVolumes = {
 export class Drivers {
   readonly known: ReadonlyMap<string, VolumeDriver>;
   readonly #source: VolumeDriverSource | undefined;
+  readonly #guarding: GuardOptions;
 
-  constructor(known: readonly VolumeDriver[], source: VolumeDriverSource | undefined) {
-    this.known = new Map(known.map((driver) => [driver.name, driver]));
+  constructor(known: readonly VolumeDriver[], source: VolumeDriverSource | undefined, guarding: GuardOptions) {
+    this.known = new Map(known.map((driver) => [driver.name, guarded(driver, guarding)]));
     this.#source = source;
+    this.#guarding = guarding;
   }
 
   get names(): readonly string[] {
@@ -34,16 +37,20 @@ export class Drivers {
 
   /** The driver of a volume on record. */
   of(name: string): VolumeDriver {
-    const driver = this.known.get(name) ?? this.#source?.of(name);
+    const known = this.known.get(name);
+    if (known !== undefined) return known;
+    const driver = this.#source?.of(name);
     if (driver === undefined) throw unknown(name);
-    return driver;
+    return guarded(driver, this.#guarding);
   }
 
   /** The driver for a new volume. */
   async open(name: string): Promise<VolumeDriver> {
-    const driver = this.known.get(name) ?? (await this.#source?.open(name));
+    const known = this.known.get(name);
+    if (known !== undefined) return known;
+    const driver = await this.#source?.open(name);
     if (driver === undefined) throw unknown(name);
-    return driver;
+    return guarded(driver, this.#guarding);
   }
 
   /** The foreign driver that has a volume of this name; of several the first by name. */

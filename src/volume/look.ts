@@ -33,7 +33,7 @@ export async function listVolumes(context: VolumeContext, filters: VolumeFilters
   const { names, warnings } = await drivers.listForeign(needed);
   const scopeOf = (name: string): Volume["scope"] => drivers.of(name).traits.scope;
   const all = withForeign(readyVolumes(context), { names, referenced, scopeOf });
-  return { volumes: all.filter(passes), warnings };
+  return { volumes: all.filter(passes), warnings: [...warnings, ...context.breakers.warnings()] };
 }
 
 /** Bytes in a volume, -1 when unknown. */

@@ -1,8 +1,8 @@
 /** Uses of volumes: mounting, unmounting, and copy-up, which is finished before anybody sees what a crash interrupted. */
 import { randomBytes } from "node:crypto";
 import { isMountPoint } from "../host/mount.ts";
-import { driverOf, findVolume, haveVolume, type VolumeContext } from "./context.ts";
-import { copyUpInto, finishCopyUpIn } from "./copy-up.ts";
+import { driverOf, findVolume, haveVolume, isRemoteVolume, poolFor, type VolumeContext } from "./context.ts";
+import { copyUpInto, finishCopyUpIn, isCopyUpLeft } from "./copy-up.ts";
 import type { CopyUpPlace } from "./copy-up-task.ts";
 import { specOf } from "./records.ts";
 import type { Volume } from "./store.ts";
@@ -28,7 +28,7 @@ export async function copyUpVolume(
     const use = `copy-up-${randomBytes(16).toString("hex")}`;
     const path = await mountWhole(context, volume, use);
     try {
-      await copyUpInto(context.pool, placeOf(context, volume, path), source);
+      await copyUpInto(poolFor(context, volume), placeOf(context, volume, path), source);
     } catch (error) {
       context.whole.delete(name);
       throw error;
@@ -39,7 +39,8 @@ export async function copyUpVolume(
 }
 
 function placeOf(context: VolumeContext, volume: Volume, path: string): CopyUpPlace {
-  return { volume: path, beside: driverOf(context, volume).traits.ownsParent && !isMountPoint(path) };
+  const beside = driverOf(context, volume).traits.ownsParent && !isMountPoint(path);
+  return { volume: path, beside, owner: context.owner };
 }
 
 /** Mounts; a copy-up that a crash interrupted is finished before anybody sees the volume. The caller holds its lock. */
@@ -47,10 +48,12 @@ export async function mountWhole(context: VolumeContext, volume: Volume, use: st
   const driver = driverOf(context, volume);
   const path = await driver.mount(specOf(volume), use);
   if (context.whole.has(volume.name)) return path;
-  // Taken up again under a container that runs: what a foreign driver shows may not answer, and start-up does not wait.
-  if (driver.traits.foreign === true && !context.now.settled) return path;
+  // Taken up again under a container that runs: what is remote may not answer, and start-up does not wait.
+  if (!context.now.settled && isRemoteVolume(context, volume)) return path;
   try {
-    await finishCopyUpIn(context.pool, placeOf(context, volume, path));
+    const place = placeOf(context, volume, path);
+    if (isRemoteVolume(context, volume) || (await isCopyUpLeft(place)))
+      await finishCopyUpIn(poolFor(context, volume), place);
   } catch (error) {
     await driver.unmount(specOf(volume), use);
     throw error;

@@ -2,16 +2,20 @@
  * Opens the volume store: names over many drivers. What is acknowledged is a row `ready` and data behind it; every
  * other combination that a crash can leave is mended here, in both directions. Each verb has its file.
  */
+import { createHash } from "node:crypto";
+import { hostname } from "node:os";
 import type { EventBus } from "../base/events.ts";
+import { NameLocks } from "../host/name-locks.ts";
 import type { Pool } from "../host/pool.ts";
+import { Remote } from "../host/remote.ts";
 import type { Database } from "../metadata/database.ts";
 import type { VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
+import { Breakers } from "./breaker.ts";
 import { findVolume, type VolumeContext } from "./context.ts";
 import { createVolume } from "./create.ts";
 import { Drivers } from "./drivers.ts";
 import { getVolume, listVolumes, volumeUsage } from "./look.ts";
 import { copyUpVolume, mountVolume, unmountVolume } from "./mount.ts";
-import { NameLocks } from "./name-locks.ts";
 import { reconcile } from "./reconcile.ts";
 import { holdStatement, referencesOf, releaseStatement } from "./records.ts";
 import { pruneVolumes, removeVolume } from "./remove.ts";
@@ -24,16 +28,28 @@ export type VolumeStoreOptions = {
   /** Drivers from outside, by name; none when undefined. */
   readonly foreign?: VolumeDriverSource | undefined;
   readonly pool: Pool;
+  /** The way to volumes that may hang; one of its own when undefined. */
+  readonly remote?: Remote | undefined;
   readonly events: EventBus;
 };
 
 /** Half-made and half-removed volumes are gone, and volumes without a row have one, when it resolves. */
 export async function openVolumeStore(options: VolumeStoreOptions): Promise<VolumeStore> {
-  const { database, pool, events } = options;
-  const drivers = new Drivers(options.drivers, options.foreign);
-  await reconcile(database, drivers.known);
+  const { database, pool, events, remote = new Remote() } = options;
   const now = { pruning: false, settled: false };
-  return storeOf({ database, drivers, pool, events, locks: new NameLocks(), whole: new Set(), now });
+  const breakers = new Breakers();
+  const guarding = { remote, breakers, isSettled: () => now.settled };
+  const drivers = new Drivers(options.drivers, options.foreign, guarding);
+  await reconcile(database, drivers.known);
+  const locks = new NameLocks();
+  const owner = ownerOf(database);
+  return storeOf({ database, owner, drivers, pool, events, remote, breakers, locks, whole: new Set(), now });
+}
+
+/** The same after every restart; another one for a copy of the data root on another machine. */
+function ownerOf(database: Database): string {
+  const id = String(database.get("SELECT id FROM volume_store")?.id);
+  return createHash("sha256").update(`${id} ${hostname()}`).digest("hex").slice(0, 16);
 }
 
 function storeOf(context: VolumeContext): VolumeStore {

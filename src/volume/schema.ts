@@ -24,5 +24,8 @@ export const volumeSchema: Schema = {
        PRIMARY KEY (container, volume)
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX volume_reference_volume ON volume_reference (volume);`,
+    // What this store's own staging in volumes that others share is known by.
+    `CREATE TABLE volume_store (id TEXT NOT NULL) STRICT;
+     INSERT INTO volume_store (id) VALUES (lower(hex(randomblob(8))));`,
   ],
 };

@@ -7,7 +7,7 @@
  */
 import { EngineError, isError } from "../base/errors.ts";
 import { isAlive, type ProcessIdentity } from "../host/kernel-process.ts";
-import { NameLocks } from "./name-locks.ts";
+import { NameLocks } from "../host/name-locks.ts";
 import type { OutsideUse, OutsideUses } from "./outside-uses.ts";
 import { whoSees } from "./seen.ts";
 import type { Volume, VolumeStore } from "./store.ts";

@@ -3,7 +3,7 @@
  * is looked at by programs with a deadline, because the filesystem behind it may never answer.
  */
 import { isAbsolute, relative } from "node:path";
-import { EngineError, errorMessage } from "../../base/errors.ts";
+import { EngineError, errorCode, errorMessage } from "../../base/errors.ts";
 import { runProgram } from "../../host/program.ts";
 
 /** Milliseconds for one look. */
@@ -46,7 +46,8 @@ async function output(
   wrong: (problem: string) => EngineError,
 ): Promise<string> {
   const { code, stdout } = await runProgram(program, args, { deadline }).catch((error: unknown) => {
-    throw wrong(errorMessage(error));
+    const { message } = wrong(errorMessage(error));
+    throw new EngineError(errorCode(error), message, { cause: error });
   });
   if (code !== 0) throw wrong("there is no such directory");
   return stdout;

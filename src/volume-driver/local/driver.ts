@@ -2,8 +2,7 @@
  * The local driver: a volume is a directory of this machine below the data root, or whatever its options mount there,
  * as with dockerd.
  */
-import type { Pool } from "../../host/pool.ts";
-import { type DirectoryKind, openDirectoryDriver } from "../directory-driver.ts";
+import { type DirectoryKind, type DirectoryOptions, openDirectoryDriver } from "../directory-driver.ts";
 import type { VolumeDriver } from "../driver.ts";
 import type { VolumeMount } from "../mounting.ts";
 import { parseOptions } from "./validate.ts";
@@ -17,7 +16,7 @@ const local: DirectoryKind = {
 };
 
 /** Opens the driver over `<root>/volumes`. */
-export function openLocalDriver(options: { readonly root: string; readonly pool: Pool }): Promise<VolumeDriver> {
+export function openLocalDriver(options: DirectoryOptions): Promise<VolumeDriver> {
   return openDirectoryDriver(local, options);
 }
 

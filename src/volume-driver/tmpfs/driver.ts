@@ -4,8 +4,7 @@
  */
 import { EngineError } from "../../base/errors.ts";
 import { parseSize } from "../../base/size.ts";
-import type { Pool } from "../../host/pool.ts";
-import { type DirectoryKind, openDirectoryDriver } from "../directory-driver.ts";
+import { type DirectoryKind, type DirectoryOptions, openDirectoryDriver } from "../directory-driver.ts";
 import type { VolumeDriver, VolumeSpec } from "../driver.ts";
 import type { VolumeMount } from "../mounting.ts";
 
@@ -19,7 +18,7 @@ const tmpfs: DirectoryKind = {
 };
 
 /** Opens the driver over `<root>/volume-drivers/tmpfs`. */
-export function openTmpfsDriver(options: { readonly root: string; readonly pool: Pool }): Promise<VolumeDriver> {
+export function openTmpfsDriver(options: DirectoryOptions): Promise<VolumeDriver> {
   return openDirectoryDriver(tmpfs, options);
 }
 
