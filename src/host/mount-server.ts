@@ -15,6 +15,7 @@ import { EngineError, systemCode } from "../base/errors.ts";
 import { identify, type ProcessIdentity, signalProcess, waitUntilGone } from "./kernel-process.ts";
 import { mountTable } from "./mount.ts";
 import { detachAsync } from "./mount-calls.ts";
+import { runProgram } from "./program.ts";
 
 export type ServerCommand = {
   readonly program: string;
@@ -54,32 +55,33 @@ const patience = { itself: 5000, asked: 5000, killed: 2000 };
 const tailLength = 4096;
 const longestLog = 1024 * 1024;
 
-/** Resolves when the mount stands on the target. Throws ServerFailure, or the signal's reason; then nothing is left. */
-export async function startServer(
-  command: ServerCommand,
-  place: ServerPlace,
-  options: { readonly deadline: number; readonly signal?: AbortSignal | undefined },
-): Promise<void> {
-  options.signal?.throwIfAborted();
-  const { target, log } = place;
-  const before = mountsOn(target);
-  const program = basename(command.program);
+type Start = { readonly deadline: number; readonly signal?: AbortSignal | undefined };
+
+/** Resolves when the mount stands and answers. Throws ServerFailure, or the signal's reason; then nothing is left. */
+export async function startServer(command: ServerCommand, place: ServerPlace, options: Start): Promise<void> {
+  const { deadline, signal } = options;
+  signal?.throwIfAborted();
+  const before = mountsOn(place.target);
   const ended = await launch(command, place);
-  const until = performance.now() + options.deadline;
-  let failure: unknown;
-  while (failure === undefined && mountsOn(target) <= before) {
-    if (ended.aborted) failure = ended.reason;
-    else if (options.signal?.aborted === true) failure = options.signal.reason;
-    else if (performance.now() > until) failure = new ServerFailure(program, { said: await tailOf(log), late: true });
-    else await sleep(pollMs);
+  const stop = AbortSignal.any([ended, AbortSignal.timeout(deadline), ...(signal === undefined ? [] : [signal])]);
+  try {
+    for (; mountsOn(place.target) <= before; await sleep(pollMs)) stop.throwIfAborted();
+    for (; !(await answers(place.target, options.deadline, stop)); await sleep(pollMs)) stop.throwIfAborted();
+    stop.throwIfAborted();
+  } catch (error) {
+    await endServers(place, { itself: 0 });
+    // It may have mounted in its last moment.
+    while (mountsOn(place.target) > before) await detachAsync(place.target);
+    if (!stop.aborted) throw error;
+    if (ended.reason instanceof EngineError) throw ended.reason;
+    if (!ended.aborted && signal?.aborted === true) throw signal.reason;
+    throw new ServerFailure(basename(command.program), { said: await tailOf(place.log), late: !ended.aborted });
   }
-  if (failure === undefined) return;
-  await endServers(place, { itself: 0 });
-  // It may have mounted in its last moment.
-  while (mountsOn(target) > before) await detachAsync(target);
-  throw failure === ended.reason && !(failure instanceof EngineError)
-    ? new ServerFailure(program, { said: await tailOf(log), late: false })
-    : failure;
+}
+
+/** A child looks: who looks at a mount that does not answer waits. */
+async function answers(target: string, deadline: number, signal: AbortSignal): Promise<boolean> {
+  return (await runProgram("stat", ["--", target], { deadline, signal })).code === 0;
 }
 
 /** Aborted when the program has ended; with an EngineError when there is no such program. */

@@ -7,6 +7,7 @@ import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/so
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openEncryptedDriver } from "./encrypted/driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
+import { openSshfsDriver } from "./sshfs/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
 
 /** `root` is the engine's data root; a driver keeps what it needs below it. */
@@ -21,6 +22,7 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
   openLocalDriver,
   openTmpfsDriver,
   openEncryptedDriver,
+  openSshfsDriver,
 ];
 
 /** Opens every driver, the default (`local`) first. */
