@@ -9,6 +9,7 @@
  * base count only for what is the same inode in both. Neither tree changes meanwhile. Goes by directory descriptors and
  * never follows a link. For workers.
  */
+import { EngineError, systemCode } from "../base/errors.ts";
 import { copyFileData } from "../host/copy.ts";
 import {
   AT_FDCWD,
@@ -30,7 +31,7 @@ import {
   unlinkat,
   utimensat,
 } from "../host/sys.ts";
-import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
+import { type ByteString, bytesOf, joinPath, nameOf, quoted } from "./bytes.ts";
 import { type PathScope, scopeOf } from "./path-scope.ts";
 import { fileType, findStat, isDirectory, isFile, isSymlink, type Location, openDirectory } from "./root-tree.ts";
 import { type Side, sameAttributes, sameBody, sameEntry } from "./same-entry.ts";
@@ -42,6 +43,8 @@ export type MatchArgument = {
   readonly target: string;
   readonly base?: string | undefined;
   readonly candidates?: readonly ByteString[] | undefined;
+  /** The target keeps times in whole seconds: those are what is compared with it. */
+  readonly wholeSeconds?: boolean | undefined;
   /** The overlayfs upper of the source: what stands in it are the candidates, and the base's inodes say nothing. */
   readonly upper?: string | undefined;
 };
@@ -57,14 +60,14 @@ export function unmatchedPaths(argument: MatchArgument, signal: AbortSignal): By
 }
 
 function walk(argument: MatchArgument, signal: AbortSignal, lookOnly: boolean): ByteString[] {
-  const { source, target, candidates, upper } = argument;
+  const { source, target, candidates, upper, wholeSeconds = false } = argument;
   using from = opened(source);
   using to = opened(target);
   const listed = upper === undefined ? candidates : pathsIn(upper, signal);
   const base = upper === undefined || listed === undefined ? argument.base : undefined;
   using began = base === undefined ? undefined : opened(base);
   const scope = listed === undefined ? undefined : scopeOf(listed);
-  const matcher = new Matcher(to.fd, { signal, lookOnly });
+  const matcher = new Matcher(to.fd, { signal, lookOnly, wholeSeconds });
   matcher.root({ path: "", from: from.fd, to: to.fd, base: began?.fd, scope });
   return matcher.different;
 }
@@ -121,20 +124,24 @@ type Entry = {
 
 const mostTold = 10;
 
+type MatcherOptions = { readonly signal: AbortSignal; readonly lookOnly: boolean; readonly wholeSeconds: boolean };
+
 class Matcher {
   readonly different: ByteString[] = [];
   readonly #rootFd: number;
   readonly #signal: AbortSignal;
   readonly #lookOnly: boolean;
+  readonly #wholeSeconds: boolean;
   /** Inode of the source with several names -> the path of its first name. */
   readonly #first = new Map<string, ByteString>();
   /** Inode of the target or the base with several names -> that of the source which it stands for. */
   readonly #standsFor = new Map<string, string>();
 
-  constructor(rootFd: number, options: { readonly signal: AbortSignal; readonly lookOnly: boolean }) {
+  constructor(rootFd: number, options: MatcherOptions) {
     this.#rootFd = rootFd;
     this.#signal = options.signal;
     this.#lookOnly = options.lookOnly;
+    this.#wholeSeconds = options.wholeSeconds;
   }
 
   root(place: Place): void {
@@ -220,7 +227,11 @@ class Matcher {
     }
     if (this.#tell(path)) return false;
     if (there !== undefined) this.#remove(path, there);
-    copyLeaf(now, { fd: place.to, name: entry.name });
+    try {
+      copyLeaf(now, { fd: place.to, name: entry.name });
+    } catch (error) {
+      throw refusedName(error, path);
+    }
     this.#align(entry, place);
     return true;
   }
@@ -259,7 +270,7 @@ class Matcher {
   /** Gives the target's entry the owner, attributes, permissions and time of the source's. */
   #align({ now, name, path }: Entry, { to }: Place): void {
     const there = sideOf(to, name);
-    if (there !== undefined && sameAttributes(now, there)) return;
+    if (there !== undefined && sameAttributes(now, there, this.#wholeSeconds)) return;
     if (!this.#tell(path) && there !== undefined) alignAttributes(now, there);
   }
 
@@ -309,6 +320,13 @@ function copyLeaf({ at, stat }: Side, to: Location): void {
   if (isFile(stat.mode)) copyFile(at, to, stat.size);
   else if (isSymlink(stat.mode)) symlinkat(readlinkat(at.fd, nameOf(at.name)), to.fd, name);
   else mknodat(to.fd, name, fileType(stat.mode) | 0o600, stat.rdevMajor, stat.rdevMinor);
+}
+
+/** fuse-overlayfs takes no names that are whiteouts to it. */
+function refusedName(error: unknown, path: ByteString): unknown {
+  if (systemCode(error) !== "EINVAL") return error;
+  const words = `${quoted(`/${path}`)} cannot be made there: the storage driver keeps names like it for itself`;
+  return new EngineError("unsupported", words, { cause: error });
 }
 
 function copyFile(at: Location, to: Location, size: number): void {

@@ -14,11 +14,11 @@ export type Side = { readonly at: Location; readonly stat: FileStat };
 /** All of it; for a directory without what is in it. */
 export const sameEntry = (a: Side, b: Side): boolean => sameAttributes(a, b) && sameBody(a, b);
 
-/** Owner, permissions, time, extended attributes (but the label that the host's policy gives). */
-export function sameAttributes({ at, stat }: Side, other: Side): boolean {
+/** Owner, permissions, time (or its seconds), extended attributes (but the label that the host's policy gives). */
+export function sameAttributes({ at, stat }: Side, other: Side, wholeSeconds = false): boolean {
   const { mode, uid, gid, mtimeSec, mtimeNsec } = other.stat;
   if (stat.mode !== mode || stat.uid !== uid || stat.gid !== gid) return false;
-  if (stat.mtimeSec !== mtimeSec || stat.mtimeNsec !== mtimeNsec) return false;
+  if (stat.mtimeSec !== mtimeSec || (stat.mtimeNsec !== mtimeNsec && !wholeSeconds)) return false;
   return sameXattrs(readXattrs(at, plainXattrs), readXattrs(other.at, plainXattrs));
 }
 

@@ -12,6 +12,8 @@ import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { loopHome, scratchHome } from "../storage-driver/scratch-home.ts";
 import { pictureOf } from "../storage-driver/tree-picture.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
+import { zfs } from "../storage-driver/zfs/driver.ts";
+import { cannotMakePool, zfsHome } from "../storage-driver/zfs/zfs-pool.fixture.ts";
 import { bytes, StoreBench, tarOf } from "./store.fixture.ts";
 
 const seed = Number(process.env.STRATA_SEED ?? Date.now() % 1_000_000);
@@ -31,13 +33,21 @@ const withoutClone = (factory: DriverFactory): DriverFactory => ({
   },
 });
 
-const benches = [
+type ForkBench = {
+  readonly name: string;
+  readonly factory: DriverFactory;
+  readonly home: () => Promise<AsyncDisposable & { readonly path: string }>;
+  readonly skip?: string | false;
+};
+
+const benches: readonly ForkBench[] = [
   { name: "overlay2", factory: overlay2, home: scratchHome },
   { name: "overlay2 through mounts", factory: withoutClone(overlay2), home: scratchHome },
   { name: "vfs through mounts", factory: withoutClone(vfs), home: scratchHome },
   { name: "vfs on xfs", factory: vfs, home: () => loopHome("xfs") },
   { name: "btrfs", factory: btrfs, home: () => loopHome("btrfs") },
-] as const;
+  { name: "zfs", factory: zfs, home: zfsHome, skip: cannotMakePool() },
+];
 
 async function imageOf({ store }: StoreBench): Promise<ChainId> {
   const tar = await tarOf(
@@ -61,8 +71,8 @@ async function shown({ store }: StoreBench, id: string): Promise<string[]> {
   return lines;
 }
 
-for (const { name, factory, home } of benches)
-  describe(`fork on ${name}`, () => {
+for (const { name, factory, home, skip = false } of benches)
+  describe(`fork on ${name}`, { skip }, () => {
     let base: Awaited<ReturnType<typeof home>>;
     let bench: StoreBench;
     before(async () => {

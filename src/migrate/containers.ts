@@ -24,15 +24,16 @@ export async function moveContainers(ground: Ground, sides: Sides, options: Migr
 
 type Moving = ContainerLayer & { readonly storageOptions: Readonly<Record<string, string>> };
 
-async function moveContainer({ pool }: Ground, { source, target }: Sides, moving: Moving): Promise<void> {
+async function moveContainer({ pool }: Ground, { source, target, targetDriver }: Sides, moving: Moving): Promise<void> {
   const { id, top } = moving;
   await using view = await source.viewWritable(id);
   const { source: tree, base, upper, candidates } = view;
+  const { wholeSeconds } = targetDriver.traits;
   await target.createWritable(id, top, {
     storageOptions: moving.storageOptions,
     statements: [],
     fill: async (path) => {
-      const argument = { source: tree, target: path, base, upper, candidates };
+      const argument = { source: tree, target: path, base, upper, candidates, wholeSeconds };
       await pool.run<typeof argument, void>(archiveTasks, "matchTreeTask", argument);
     },
   });

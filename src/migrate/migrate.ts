@@ -27,7 +27,7 @@ import { moveContainers } from "./containers.ts";
 import { explain } from "./failure.ts";
 import { moveLayers } from "./layers.ts";
 import type { Ground, MigrateOptions, MigrateReport, Sides } from "./migration.ts";
-import { chooseSource, ownersOf, refuseInUse, refuseOptions, refuseStrangers } from "./plan.ts";
+import { chooseSource, losses, ownersOf, refuseInUse, refuseOptions, refuseStrangers } from "./plan.ts";
 import { removeKept } from "./remove-old.ts";
 
 const schemas = [layerSchema, imageSchema, volumeSchema, networkSchema, containerSchema];
@@ -72,7 +72,7 @@ async function move(
   if (!goesOn) refuseStrangers(database, { target: to, source, replace: before.kept.includes(to) || options.replace });
   await using sides = await openSides(ground, { source, driver, options, discard: !goesOn });
   try {
-    const warnings = refuseOptions(ground.database, sides, options);
+    const warnings = [...refuseOptions(database, sides, options), ...losses(database, sides)];
     const moved = await moveLayers(ground, sides, options);
     const containers = await moveContainers(ground, sides, options);
     const owners = ownersOf(database, source);

@@ -4,7 +4,7 @@
  * that no tar describes are the clock's, so the random image is compared by its tars.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -56,27 +56,37 @@ export type Opened = AsyncDisposable & {
 
 export const idOf = (index: number): string => createHash("sha256").update(`container ${index}`).digest("hex");
 
+type MakeOptions = {
+  readonly seed: number;
+  readonly base?: string;
+  readonly containers?: number;
+  /** Without attributes and names that mean something to overlays; a driver may refuse what has them. */
+  readonly plain?: boolean;
+};
+
 export class MovedRoot implements AsyncDisposable {
   readonly root: string;
   readonly #scratch: string;
   readonly #seed: number;
+  readonly #plain: boolean;
   /** Containers' exact trees and layers' tars, as they were made. */
   truth: readonly string[] = [];
 
-  private constructor(base: string, seed: number) {
+  private constructor({ base = tmpdir(), seed, plain = false }: MakeOptions) {
     this.#scratch = mkdtempSync(join(base, "moved-"));
     this.root = join(this.#scratch, "root");
     this.#seed = seed;
+    this.#plain = plain;
     mkdirSync(this.root);
   }
 
-  static async make(driver: string, options: { seed: number; base?: string; containers?: number }): Promise<MovedRoot> {
-    const made = new MovedRoot(options.base ?? tmpdir(), options.seed);
+  static async make(driver: string, options: MakeOptions): Promise<MovedRoot> {
+    const made = new MovedRoot(options);
     {
       await using opened = await made.open(driver);
       await made.#fill(opened, options.containers ?? 3);
     }
-    made.truth = await made.picture();
+    made.truth = await made.picture(driver);
     return made;
   }
 
@@ -104,6 +114,7 @@ export class MovedRoot implements AsyncDisposable {
   async change(id: string, seed: number, layers: LayerStore): Promise<void> {
     const path = await layers.mountWritable(id, "test");
     changeTree(path, randomOf(seed), 25);
+    if (this.#plain) removeNamed(path, /^\.wh\./);
     await layers.unmountWritable(id, "test");
   }
 
@@ -133,7 +144,9 @@ export class MovedRoot implements AsyncDisposable {
 
   async #fill({ layers, database }: Opened, containers: number): Promise<void> {
     const [random = []] = fc.sample(randomChain, { seed: this.#seed, numRuns: 1 });
-    await this.#image({ layers, database }, "random", random);
+    const isPlain = ({ xattrs }: TestEntry): boolean => !xattrs?.has("trusted.overlay.opaque");
+    const chain = this.#plain ? random.map((layer) => layer.filter(isPlain)) : random;
+    await this.#image({ layers, database }, "random", chain);
     const top = await this.#image({ layers, database }, "described", [
       described,
       [{ path: "d", type: "directory" }, { path: "d/.wh.x" }, { path: "d/z", content: "z".repeat(100_000) }],
@@ -179,7 +192,7 @@ export class MovedRoot implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { target } of mountTable().toReversed()) if (target.startsWith(this.#scratch)) unmountAll(target);
-    for (const name of ["btrfs", "overlay2", "vfs"]) {
+    for (const name of ["btrfs", "fuse-overlayfs", "overlay2", "vfs", "zfs"]) {
       const driver = await openStorageDriver({
         root: this.root,
         configured: name,
@@ -190,6 +203,14 @@ export class MovedRoot implements AsyncDisposable {
       await driver?.sweep();
     }
     rmSync(this.#scratch, { recursive: true });
+  }
+}
+
+function removeNamed(root: string, pattern: RegExp): void {
+  for (const entry of readdirSync(root, { withFileTypes: true })) {
+    const path = join(root, entry.name);
+    if (pattern.test(entry.name)) rmSync(path, { recursive: true });
+    else if (entry.isDirectory()) removeNamed(path, pattern);
   }
 }
 

@@ -63,6 +63,14 @@ export function refuseStrangers(database: Database, { target, source, replace }:
   );
 }
 
+/** What a container's layer loses on the target, whatever it holds. */
+export function losses(database: Database, { source, target, targetDriver }: Sides): readonly string[] {
+  if (targetDriver.traits.wholeSeconds !== true || containerLayers(database, source.driverName).length === 0) return [];
+  return [
+    `${target.driverName} keeps times in whole seconds here: what containers changed loses the fractions of its times`,
+  ];
+}
+
 /** Refuses options of containers that the target cannot keep, or tells them as warnings. */
 export function refuseOptions(
   database: Database,

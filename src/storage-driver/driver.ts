@@ -31,6 +31,8 @@ export type Traits = {
    * from what is copied for it. Who fills a stage puts that back; a container sees it.
    */
   readonly forgetsAttributes?: boolean;
+  /** Modification times are kept without their fractions of a second. */
+  readonly wholeSeconds?: boolean;
 };
 
 /** How a stage is filled. A tree is mounted by the caller and filled as an ordinary directory. */

@@ -1,8 +1,9 @@
 /**
  * The datasets of the driver, below one parent:
  *
- *   <parent>/<id>       layers (fixed by their snapshot `@layer`), writables and stages
- *   <home>/graph/<id>   the place of each: empty, or its mount where a process serves ZFS
+ *   <parent>/<id>             layers (fixed by their snapshot `@layer`), writables and stages
+ *   <parent>/<id>@fork-<hex>  what a writable was when a fork was made of it; goes by itself with the last clone of it
+ *   <home>/graph/<id>         the place of each: empty, or its mount where a process serves ZFS
  *
  * Each has the property `strata:home`, the home that it belongs to: what else stands below the parent, a person's datasets or
  * those of another engine, is never listed and never destroyed. What was removed has the property `strata:state=removed` and waits for the sweep; to rename it instead, ZFS would want it
@@ -11,11 +12,12 @@
  * mounted by ZFS itself on its place. In a kernel, datasets have no mount point of their own (`legacy`).
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, rmdir } from "node:fs/promises";
+import { mkdir, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError, errorMessage, isError, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
-import { isMountPoint } from "../../host/mount.ts";
+import { syncFilesystem } from "../../host/durable.ts";
+import { isMountPoint, mountTable } from "../../host/mount.ts";
 import { destroyWhenFree, run } from "../../host/zfs-command.ts";
 import { isZfsInKernel } from "../../host/zfs-dataset.ts";
 
@@ -23,6 +25,7 @@ const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const reserved = new Set(["trash", "staging"]);
 const removed = "strata:state=removed";
 const homeProperty = "strata:home";
+const forkPrefix = "fork-";
 
 /** What is in use for longer waits for the next sweep. */
 const sweepPatienceMs = 10_000;
@@ -32,6 +35,8 @@ type Child = {
   readonly removed: boolean;
   /** The id that it is a clone of, or "". */
   readonly origin: string;
+  /** A clone of a writable. */
+  readonly fork: boolean;
 };
 
 export class Datasets {
@@ -39,13 +44,16 @@ export class Datasets {
   readonly #graph: string;
   /** The value of the property: without white space, which the lists of ZFS are made of. */
   readonly #owner: string;
-  readonly #served: boolean;
+  readonly served: boolean;
+  /** Snapshots of forks that are being made. */
+  readonly #forking = new Set<string>();
+  #tidy = false;
 
   constructor(home: string, parent: string) {
     this.parent = parent;
     this.#graph = join(home, "graph");
     this.#owner = encodeURI(home);
-    this.#served = !isZfsInKernel();
+    this.served = !isZfsInKernel();
   }
 
   async create(): Promise<void> {
@@ -64,14 +72,47 @@ export class Datasets {
 
   /** Makes `id`: a clone of the layer `source`, or empty. On failure nothing stays. */
   async make(id: string, source: string | undefined, quota?: number): Promise<void> {
+    const properties = quota === undefined ? [] : [`quota=${quota}`];
+    await this.#make(id, source === undefined ? undefined : `${this.name(source)}@layer`, properties);
+  }
+
+  /**
+   * Makes `id` what the writable `source` is at this moment: a clone of a snapshot that ZFS destroys with the last clone
+   * of it. Undone when the source has a quota, which what the snapshot keeps would count for: then false.
+   */
+  async fork(source: string, id: string): Promise<boolean> {
+    const from = this.name(source);
+    if ((await run("zfs", "get", "-Hp", "-o", "value", "quota", from)).trim() !== "0") return false;
+    const snapshot = `${from}@${forkPrefix}${randomBytes(12).toString("hex")}`;
+    this.#forking.add(snapshot);
+    try {
+      await this.#writeOut(source);
+      await run("zfs", "snapshot", snapshot);
+      try {
+        await this.#make(id, snapshot, []);
+      } finally {
+        await run("zfs", "destroy", "-d", snapshot);
+      }
+    } finally {
+      this.#forking.delete(snapshot);
+    }
+    return true;
+  }
+
+  /** A snapshot has what ZFS was given; pages that a program wrote through a mapping are given to it now. */
+  async #writeOut(id: string): Promise<void> {
     const name = this.name(id);
-    const properties = [`mountpoint=${this.#served ? this.place(id) : "legacy"}`, `${homeProperty}=${this.#owner}`];
-    if (quota !== undefined) properties.push(`quota=${quota}`);
-    const options = properties.flatMap((property) => ["-o", property]);
-    const origin = source === undefined ? [] : [`${this.name(source)}@layer`];
+    const mounts = mountTable().filter(({ type, source }) => /^(fuse\.)?zfs$/.test(type) && source === name);
+    for (const { target } of mounts) await syncFilesystem(target);
+  }
+
+  async #make(id: string, origin: string | undefined, own: readonly string[]): Promise<void> {
+    const name = this.name(id);
+    const mountpoint = `mountpoint=${this.served ? this.place(id) : "legacy"}`;
+    const options = [mountpoint, `${homeProperty}=${this.#owner}`, ...own].flatMap((property) => ["-o", property]);
     await this.#makePlace(id);
     try {
-      await run("zfs", source === undefined ? "create" : "clone", ...options, ...origin, name);
+      await run("zfs", origin === undefined ? "create" : "clone", ...options, ...(origin ? [origin] : []), name);
     } catch (error) {
       // It may have been made and only not been mounted; nobody else's id is touched.
       if (!errorMessage(error).includes("already exists")) await run("zfs", "destroy", name).catch(() => undefined);
@@ -87,7 +128,7 @@ export class Datasets {
 
   /** Where ZFS is served, the dataset is mounted on its place if it is not: ZFS may have been started anew. */
   async mounts(id: string, readonly: boolean): Promise<Mounts> {
-    if (this.#served) {
+    if (this.served) {
       const place = this.place(id);
       if (!isMountPoint(place)) await this.#mount(id, place);
       return [{ kind: "bind", source: place, readonly }];
@@ -121,10 +162,20 @@ export class Datasets {
   }
 
   /**
-   * Destroys what was discarded, clones before their origins; returns how many. One whose clones are still in sight waits
-   * for a later time, as ZFS keeps what they share.
+   * Destroys what was discarded, clones before their origins; returns how many. A writable that lives on in a fork leaves
+   * that what they share. A layer whose clones are still in sight waits for a later time.
    */
   async sweep(signal: AbortSignal | undefined): Promise<number> {
+    if (!this.#tidy) await this.#tidyUp();
+    this.#tidy = true;
+    let destroyed = 0;
+    for (;;) {
+      destroyed += await this.#destroyFree(signal);
+      if (!(await this.#promote(signal))) return destroyed;
+    }
+  }
+
+  async #destroyFree(signal: AbortSignal | undefined): Promise<number> {
     const left = new Map((await this.#children()).map((child) => [child.id, child]));
     let destroyed = 0;
     for (;;) {
@@ -139,13 +190,43 @@ export class Datasets {
     }
   }
 
+  /** Makes a fork the origin of the removed writable that it was made of, and of that one's older forks; false when there is none. */
+  async #promote(signal: AbortSignal | undefined): Promise<boolean> {
+    const children = await this.#children();
+    const gone = new Set(children.filter(({ removed }) => removed).map(({ id }) => id));
+    const heir = children.find(({ removed, origin, fork }) => !removed && fork && gone.has(origin));
+    if (heir === undefined) return false;
+    signal?.throwIfAborted();
+    try {
+      await run("zfs", "promote", this.name(heir.id));
+      return true;
+    } catch (error) {
+      // Removed and destroyed meanwhile.
+      if (isError(error, "not_found")) return true;
+      throw error;
+    }
+  }
+
+  /** What a process that was killed left: snapshots of forks that were not made, places of datasets that are gone. */
+  async #tidyUp(): Promise<void> {
+    const places = await readdir(this.#graph);
+    const children = new Set((await this.#children()).map(({ id }) => id));
+    for (const id of places.filter((name) => !children.has(name))) await removePlace(this.place(id));
+    const snapshots = (await run("zfs", "list", "-H", "-o", "name", "-t", "snapshot", "-r", this.parent)).split("\n");
+    for (const snapshot of snapshots) {
+      const [, id = "", label = ""] = /^.*\/([^/@]+)@(.*)$/.exec(snapshot) ?? [];
+      if (!children.has(id) || !label.startsWith(forkPrefix) || this.#forking.has(snapshot)) continue;
+      await run("zfs", "destroy", "-d", snapshot);
+    }
+  }
+
   /** Makes a dataset that a sweep would take, and where ZFS is served mounts it on `target`; for trials. */
   async makeTrial(target: string): Promise<{ readonly mounts: Mounts } & AsyncDisposable> {
     const name = `${this.parent}/trial-${randomBytes(12).toString("hex")}`;
-    const properties = [removed, `${homeProperty}=${this.#owner}`, `mountpoint=${this.#served ? target : "legacy"}`];
+    const properties = [removed, `${homeProperty}=${this.#owner}`, `mountpoint=${this.served ? target : "legacy"}`];
     await run("zfs", "create", ...properties.flatMap((property) => ["-o", property]), name);
     return {
-      mounts: this.#served ? [] : [{ kind: "filesystem", type: "zfs", source: name, options: [] }],
+      mounts: this.served ? [] : [{ kind: "filesystem", type: "zfs", source: name, options: [] }],
       async [Symbol.asyncDispose]() {
         await destroyWhenFree(name);
       },
@@ -189,6 +270,7 @@ export class Datasets {
         id: relative(name),
         removed: state === "removed",
         origin: relative(origin).replace(/@.*/, ""),
+        fork: origin.includes(`@${forkPrefix}`),
       }))
       .filter(({ id }) => id !== "" && !id.includes("/"));
   }

@@ -7,10 +7,10 @@ import { createPool } from "../../host/worker-pool.ts";
 import { runConformance } from "../conformance.ts";
 import { scratchHome } from "../scratch-home.ts";
 import { zfs } from "./driver.ts";
-import { cannotMakePool, zfsHome } from "./zfs-pool.fixture.ts";
+import { cannotMakePool, zfsHome, zfsName } from "./zfs-pool.fixture.ts";
 
 const skip = cannotMakePool();
-if (skip === false) runConformance({ name: "zfs on zfs-fuse", factory: zfs, makeHome: zfsHome });
+if (skip === false) runConformance({ name: `zfs on ${zfsName}`, factory: zfs, makeHome: zfsHome });
 else test("conformance: zfs on zfs-fuse", { skip });
 
 test("zfs.fsname names the parent of a home elsewhere; status and describe speak Docker's words", {

@@ -26,11 +26,13 @@ export const zfs: DriverFactory = {
 class Zfs implements StorageDriver {
   readonly name = "zfs";
   readonly home: string;
-  readonly traits: Traits = { keeps: "whole", maxParents: 500, sharesBlocks: true, containerOptions: [sizeOption] };
+  readonly traits: Traits;
   readonly #datasets: Datasets;
 
   constructor(home: string, datasets: Datasets) {
     this.home = home;
+    const shared = { keeps: "whole", maxParents: 500, sharesBlocks: true, containerOptions: [sizeOption] } as const;
+    this.traits = datasets.served ? { ...shared, wholeSeconds: true } : shared;
     this.#datasets = datasets;
   }
 
@@ -45,6 +47,12 @@ class Zfs implements StorageDriver {
 
   async createWritable({ id, parents }: LayerRef, options: Readonly<Record<string, string>>): Promise<void> {
     await this.#datasets.make(id, parents[0], containerSize(options, { driver: this.name }));
+  }
+
+  /** A snapshot and a clone of it; a limit is for a copy to keep. */
+  async cloneWritable(source: LayerRef, { id }: LayerRef, options: Readonly<Record<string, string>>): Promise<boolean> {
+    if (containerSize(options, { driver: this.name }) !== undefined) return false;
+    return this.#datasets.fork(source.id, id);
   }
 
   async mounts({ id }: LayerRef, kind: "layer" | "writable"): Promise<Mounts> {
