@@ -83,6 +83,11 @@ async function clearAll({ daemon }: World): Promise<void> {
 
 type Place = { readonly root: string; readonly dataRoot: string; readonly driver: string };
 
+function figures({ count, ledger }: World, done: number): string {
+  const { made, removed } = ledger.acknowledged;
+  return `${done} kills over ${count} acts; of ${made} makings and ${removed} removals acknowledged none was lost`;
+}
+
 /** Every restart is audited; the start that follows every tenth kill is looked at from outside, too. */
 async function ordeal(world: World, place: Place, count: number): Promise<void> {
   await make(world, "image", baseImage, ["import", world.goods.tar, baseImage]);
@@ -98,6 +103,7 @@ async function ordeal(world: World, place: Place, count: number): Promise<void> 
     if (kill % 10 !== 0) continue;
     await world.daemon.stop();
     await check(world);
+    if (isLong) process.stderr.write(`${place.driver}, seed ${seed}: ${figures(world, kill)} (of ${count})\n`);
     world.daemon = await startStrata(place);
   }
   for (const name of world.ledger.present("image")) {
@@ -155,7 +161,7 @@ describe("kills at random lose nothing that was acknowledged and leak nothing", 
       try {
         await ordeal(world, place, count);
         await ending(world, place);
-        run.diagnostic(`${count} kills over ${world.count} acts, seed ${seed}`);
+        run.diagnostic(`${figures(world, count)}; no mount, directory or process was left; seed ${seed}`);
       } catch (error) {
         run.diagnostic(String(error));
         throw error;

@@ -10,6 +10,9 @@ export class Ledger {
   readonly #present: Record<Kind, Set<string>> = { image: new Set(), container: new Set(), volume: new Set() };
   readonly #uncertain: Record<Kind, Set<string>> = { image: new Set(), container: new Set(), volume: new Set() };
 
+  /** Answers that said yes: what was made, and what was removed. */
+  readonly acknowledged = { made: 0, removed: 0 };
+
   present(kind: Kind): readonly string[] {
     return [...this.#present[kind]];
   }
@@ -19,6 +22,7 @@ export class Ledger {
   }
 
   made(kind: Kind, name: string): void {
+    this.acknowledged.made++;
     this.#uncertain[kind].delete(name);
     this.#present[kind].add(name);
   }
@@ -29,6 +33,7 @@ export class Ledger {
   }
 
   removed(kind: Kind, name: string): void {
+    this.acknowledged.removed++;
     this.#uncertain[kind].delete(name);
   }
 
