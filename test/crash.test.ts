@@ -16,7 +16,7 @@ import { problemsOf } from "./support/check.ts";
 import { baseImage, type Goods, make, makeGoods, makeWorld, type World, work } from "./support/crash-load.ts";
 import { scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { listed } from "./support/ledger.ts";
-import { processesBelow } from "./support/processes.ts";
+import { endProcesses, processesBelow } from "./support/processes.ts";
 import { seededRandom } from "./support/random.ts";
 
 const kills = Number(process.env.STRATA_KILLS ?? 40);
@@ -147,7 +147,10 @@ describe("kills at random lose nothing that was acknowledged and leak nothing", 
     const offered = storageDrivers.some(({ name }) => name === driver);
     const count = Math.max(1, Math.round((kills * share) / shares));
     const why = offered ? skip : `${driver} is not offered`;
-    test(`${driver}: ${count} kills (seed ${seed})`, { timeout: 3_600_000, skip: why }, async (run) => {
+    test(`${driver}: ${count} kills (seed ${seed})`, {
+      timeout: isLong ? 14_400_000 : 3_600_000,
+      skip: why,
+    }, async (run) => {
       await using lent = home === undefined ? undefined : await home();
       const root = join(scratch.path, driver);
       mkdirSync(root);
@@ -168,7 +171,7 @@ describe("kills at random lose nothing that was acknowledged and leak nothing", 
       } finally {
         // After a failure too, the machine gets back what the engine left.
         await world.daemon.kill();
-        for (const { pid } of processesBelow(root)) process.kill(pid, "SIGKILL");
+        endProcesses(root);
         await unmountBelow(join(root, "exec"));
       }
     });

@@ -18,7 +18,7 @@ import {
   succeed,
   unmountBelow,
 } from "./support/engine.ts";
-import { processesBelow } from "./support/processes.ts";
+import { endProcesses } from "./support/processes.ts";
 
 const mebibyte = 1 << 20;
 /** What each step wants, and what it finds. */
@@ -100,7 +100,7 @@ for (const driver of ["overlay2", "vfs"]) {
       if (ids.length > 0) await daemon.docker(["rm", "-f", ...ids]);
       await daemon.stop();
       // After a failure too, the machine gets everything back.
-      for (const { pid } of processesBelow(root)) process.kill(pid, "SIGKILL");
+      endProcesses(root);
       await unmountBelow(join(root, "exec"));
       await filesystem[Symbol.asyncDispose]();
       scratch[Symbol.dispose]();

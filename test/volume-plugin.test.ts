@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { mountTable } from "../src/host/mount.ts";
 import { busyboxTar, type Daemon, dockerdIsHere, scratchFolder, startDockerd, unmountBelow } from "./support/engine.ts";
 import { type Podman, podmanIsHere, setUpPodman } from "./support/podman.ts";
-import { processesBelow } from "./support/processes.ts";
+import { endProcesses } from "./support/processes.ts";
 import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
 
 const pluginSocket = "/run/docker/plugins/strata.sock";
@@ -20,17 +20,6 @@ const mountsBelow = (path: string): string[] =>
 /** What the plugin's drivers keep: names of volumes, and of what is half made. */
 const kept = ({ dataRoot }: Plugin): string[] =>
   ["volumes", "volume-drivers/tmpfs"].flatMap((folder) => readdirSync(join(dataRoot, folder)));
-
-/** Ends what a test that failed left running: shims and monitors name the scratch folder, their containers do not. */
-function endProcesses(scratch: string): void {
-  for (const { pid } of processesBelow(scratch))
-    try {
-      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
-      for (const each of [...children.filter((child) => child !== "").map(Number), pid]) process.kill(each, "SIGKILL");
-    } catch {
-      // ended meanwhile
-    }
-}
 
 type World = { readonly scratch: string; dockerd: Daemon; plugin: Plugin };
 

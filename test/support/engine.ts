@@ -110,7 +110,7 @@ async function launch({ program, args, root, dataRoot }: Launch): Promise<Daemon
   const child: ChildProcess = spawn(program, args, { stdio: ["ignore", log, log], env: { ...process.env } });
   const ended = once(child, "exit");
   const readLog = (): string => readFileSync(logPath, "utf8");
-  const give = performance.now() + 30_000;
+  const give = performance.now() + 120_000;
   while (!(await ping(socket))) {
     if (child.exitCode !== null || performance.now() > give) {
       child.kill("SIGKILL");
