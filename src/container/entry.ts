@@ -63,6 +63,14 @@ export class Entry {
     return this.phase.kind === "running" ? this.phase.run : undefined;
   }
 
+  /** Throws not_found when it was removed, conflict while it is being removed. */
+  refuseGone(): void {
+    const { phase, id } = this;
+    if (phase.kind === "removed") throw new EngineError("not_found", `No such container: ${id}`);
+    if (phase.kind === "removing")
+      throw new EngineError("conflict", `removal of container ${id} is already in progress`);
+  }
+
   /** The current run, or conflict with `text`. */
   runOr(text: string): Run {
     const { run } = this;

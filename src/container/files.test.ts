@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -14,6 +15,7 @@ import {
   openEngine,
   runShell,
 } from "../../test/support/scratch-engine.ts";
+import { until } from "../../test/support/until.ts";
 import { isError } from "../base/errors.ts";
 
 let folder: Awaited<ReturnType<typeof makeFolder>>;
@@ -224,4 +226,32 @@ test("a commit of a running container pauses it and lets it go on", async () => 
   end();
   assert.deepEqual(actions, ["pause", "unpause", "commit"]);
   assert.equal(containers.get(id).state.status, "running");
+});
+
+/** A tar whose second half comes when `between` is done. */
+async function* halves(tar: AsyncIterable<Uint8Array>, between: () => Promise<void>): AsyncGenerator<Uint8Array> {
+  const whole = Buffer.concat(await Array.fromAsync(tar));
+  const cut = whole.indexOf("./folder/two");
+  assert.ok(cut > 0);
+  yield whole.subarray(0, cut);
+  await between();
+  yield whole.subarray(cut);
+}
+
+test("a container that is removed while a tar is copied into it was none, as dockerd says", async () => {
+  const { containers, layers, folder } = engine;
+  const id = await createShell(engine, "true");
+  const directory = join(folder, "removed-meanwhile");
+  await mkdir(join(directory, "folder"), { recursive: true });
+  for (const name of ["one", "two"]) await writeFile(join(directory, "folder", name), name);
+  const tar = await packWith("-C", directory, "-c", "./folder", "./folder/one", "./folder/two");
+  const upper = layers.describeWritable(id).UpperDir ?? "";
+  const removed = async (): Promise<void> => {
+    await until("the first half is there", () => existsSync(join(upper, "tmp/folder/one")));
+    await containers.remove(id, { force: false, volumes: false });
+    const trash = join(folder, "root/overlay2/trash");
+    await until("what was removed is deleted", () => readdirSync(trash).length === 0);
+  };
+  const gone = { code: "not_found", message: `No such container: ${id}` };
+  await assert.rejects(containers.writeArchive(id, "/tmp", halves(tar, removed), options), gone);
 });

@@ -30,7 +30,8 @@ export async function forkContainer(
   if (asked !== undefined) names.take(asked, id);
   undo.defer(() => names.release(name, id));
   const record = await source.lock.run(async () => {
-    refuseGone(source);
+    source.refuseGone();
+    refuseTransient(source);
     await using _still = await standStill(context, source);
     return copyLocked(context, { source, id, name, volumes: options.volumes, undo });
   });
@@ -41,9 +42,7 @@ export async function forkContainer(
   return { id };
 }
 
-function refuseGone({ phase, id, record }: Entry): void {
-  if (phase.kind === "removed") throw new EngineError("not_found", `No such container: ${id}`);
-  if (phase.kind === "removing") throw new EngineError("conflict", `removal of container ${id} is already in progress`);
+function refuseTransient({ id, record }: Entry): void {
   if (record.transient === true)
     throw new EngineError("conflict", `container ${id} belongs to a build and goes with it: fork it no more`);
 }
