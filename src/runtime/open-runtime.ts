@@ -3,10 +3,9 @@
  */
 import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
-import { basename, isAbsolute, join, resolve } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 import { EngineError } from "../base/errors.ts";
 import { isAlive } from "../host/kernel-process.ts";
-import { runProgram } from "../host/program.ts";
 import { openAttachment } from "./attachment.ts";
 import { hadOutOfMemoryKill, processesOf, readCgroupMounts } from "./cgroup.ts";
 import { findRecordOf, type RuntimeContext, recordOf, runningCgroup } from "./context.ts";
@@ -15,6 +14,7 @@ import { createContainer } from "./create.ts";
 import { execIn } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { bundleOf, layoutOf } from "./layout.ts";
+import { type ProgramVersions, readVersions } from "./program-versions.ts";
 import { removeContainer, settleLost } from "./remove.ts";
 import type { Attachment, ExitStatus, Runtime } from "./runtime.ts";
 import { startContainer } from "./start.ts";
@@ -56,9 +56,9 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   return runtimeOver(context, versions);
 }
 
-function runtimeOver(context: RuntimeContext, versions: Readonly<Record<string, string>>): Runtime {
+function runtimeOver(context: RuntimeContext, versions: ProgramVersions): Runtime {
   return {
-    versions,
+    versions: versions.known,
     async create(request) {
       const pid = await createContainer(context, request);
       return { pid, attach: () => attachTo(context, request.id) };
@@ -79,6 +79,7 @@ function runtimeOver(context: RuntimeContext, versions: Readonly<Record<string, 
     remove: (id) => removeContainer(context, id),
     list: () => readdir(context.layout.containers),
     async [Symbol.asyncDispose]() {
+      versions[Symbol.dispose]();
       context.exits.close();
       for (const close of [...context.open]) close();
     },
@@ -116,14 +117,4 @@ function findProgram(name: string): string {
   if (found === undefined)
     throw new EngineError("unavailable", `no ${name} on this host: install it, or name its path`);
   return found;
-}
-
-const versionDeadline = 10_000;
-
-async function readVersions(...programs: readonly string[]): Promise<Record<string, string>> {
-  const entries = programs.map(async (path) => {
-    const { stdout } = await runProgram(path, ["--version"], { deadline: versionDeadline });
-    return [basename(path), /version:?\s+(\S+)/.exec(stdout)?.[1] ?? "unknown"] as const;
-  });
-  return Object.fromEntries(await Promise.all(entries));
 }

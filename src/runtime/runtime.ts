@@ -85,7 +85,7 @@ export type ResourceUpdate = {
 };
 
 export interface Runtime extends AsyncDisposable {
-  /** Name and version of the programs, for `docker version`. */
+  /** Name and version of the programs, for `docker version`; "unknown" until a program has answered. */
   readonly versions: Readonly<Record<string, string>>;
   /** Makes the container (conmon and `create`): its process exists and waits. On failure nothing stays; the error carries the runtime's own words. */
   create(options: StartOptions): Promise<{ readonly pid: number; readonly attach: () => Promise<Attachment> }>;
