@@ -264,11 +264,7 @@ describe("adopting from a data root that dockerd wrote with overlay2", { skip },
     const roots = { dataRoot: join(root, "data"), execRoot: join(root, "exec") };
     await assert.rejects(adoptDockerRoot({ from: original, ...roots, tell, signal: stopping.signal }), /enough/);
     assert.ok(ended > 17);
-    // What was taken back may still wait for the sweeper.
-    assert.deepEqual(
-      (await problems("stopped")).filter(({ kind }) => kind !== "leftover"),
-      [],
-    );
+    assert.deepEqual(await problems("stopped"), []);
     assert.deepEqual(
       mountTable().filter(({ target }) => target.startsWith(root)),
       [],

@@ -194,7 +194,7 @@ for (const driver of ["overlay2", "vfs"]) {
       await daemon.ok(["commit", "idle", "committed"]);
       await daemon.ok(["rm", "-f", "idle"]);
       await daemon.stop();
-      assert.deepEqual(await problemsOf(daemon, driver), []);
+      assert.deepEqual(await problemsOf(daemon), []);
       daemon = await start();
     });
   });

@@ -30,9 +30,10 @@ import type { CheckContext } from "./context.ts";
 import { checkImages, imagesByLayer } from "./images.ts";
 import { checkLayerRecords, verifyLayers } from "./layers.ts";
 import { checkLeftovers } from "./leftovers.ts";
-import type { Checked, CheckReport, Finding, MountView } from "./problem.ts";
+import type { AwaitingRemoval, Checked, CheckReport, Finding, MountView } from "./problem.ts";
 import { readSnapshot, type Snapshot } from "./records.ts";
 import { repair } from "./repair.ts";
+import { checkTrash } from "./trash.ts";
 import { checkVolumes } from "./volumes.ts";
 import { checkWritables } from "./writables.ts";
 
@@ -60,17 +61,24 @@ export async function checkDataRoot(options: CheckOptions): Promise<CheckReport>
   const checked: Checked = { layers: 0, bytes: 0, unverified: 0, images: 0, containers: 0, volumes: 0, drivers: [] };
   const findings: Finding[] = [];
   const pool = stack.use(createPool());
+  let looked: Looked = { drivers: [], awaitingRemoval: nothing };
   {
     await using database = new ReadOnlyDatabase(path);
     const damage = database.damage();
-    if (damage.length > 0) return { problems: [damagedDatabase(path, damage)], checked };
+    if (damage.length > 0) return { problems: [damagedDatabase(path, damage)], awaitingRemoval: nothing, checked };
     database.refuseOthers(schemas);
     const roots = { dataRoot, execRoot, pool, findings, checked };
-    await look({ ...roots, snapshot: readSnapshot(database) }, options, stack);
+    looked = await look({ ...roots, snapshot: readSnapshot(database) }, options, stack);
   }
-  if (options.repair !== true) return { problems: findings.map(({ mend: _, ...problem }) => problem), checked };
+  const { drivers, awaitingRemoval } = looked;
+  if (options.repair !== true)
+    return { problems: findings.map(({ mend: _, ...problem }) => problem), awaitingRemoval, checked };
   const database = stack.use(await openDatabase(path, schemas));
-  return { problems: await repair(findings, { database, force: options.force === true }), checked };
+  const problems = await repair(findings, { database, force: options.force === true });
+  // What cannot be deleted goes on waiting.
+  const swept = await Promise.allSettled(drivers.map((driver) => driver.sweep()));
+  const isSwept = swept.every(({ status }) => status === "fulfilled");
+  return { problems, awaitingRemoval: isSwept ? nothing : awaitingRemoval, checked };
 }
 
 async function refuseMissing(dataRoot: string): Promise<void> {
@@ -92,7 +100,11 @@ const damagedDatabase = (path: string, damage: readonly string[]): Finding => ({
 
 type Ground = Pick<CheckContext, "dataRoot" | "execRoot" | "pool" | "findings" | "checked" | "snapshot">;
 
-async function look(ground: Ground, options: CheckOptions, stack: AsyncDisposableStack): Promise<void> {
+type Looked = { readonly drivers: readonly StorageDriver[]; readonly awaitingRemoval: AwaitingRemoval };
+
+const nothing: AwaitingRemoval = { trees: 0, bytes: 0 };
+
+async function look(ground: Ground, options: CheckOptions, stack: AsyncDisposableStack): Promise<Looked> {
   const drivers = await openDrivers(ground, options.storageDriver, stack);
   ground.checked.drivers = drivers.map(({ name }) => name);
   const context: CheckContext = {
@@ -103,12 +115,14 @@ async function look(ground: Ground, options: CheckOptions, stack: AsyncDisposabl
     imagesOver: imagesByLayer(ground.snapshot),
   };
   await checkLeftovers(context);
+  const awaitingRemoval = await checkTrash(context);
   checkImages(context);
   await checkVolumes(context);
   const states = [];
   for (const driver of drivers) states.push(await checkLayerRecords(context, driver));
   for (const state of states) await checkWritables(context, state);
   await verifyLayers(context, states);
+  return { drivers, awaitingRemoval };
 }
 
 async function openDrivers(

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -26,6 +25,26 @@ for (const factory of [overlay2, vfs])
       drivers: [factory.name],
     });
   });
+
+test("what was removed and waits to be deleted is no problem: its bytes are told, and repair deletes it", async () => {
+  await using root = await DataRoot.make(overlay2);
+  const trash = join(root.root, "overlay2/trash");
+  for (const name of ["0123456789abcdef01234567", ".76543210fedcba9876543210", ".trial-a1B2c3"]) {
+    root.run("mkdir", "-p", join(trash, name, "diff"));
+    root.run("truncate", "-s", "1000", join(trash, name, "diff/file"));
+  }
+  const found = await root.check();
+  assert.deepEqual(found.problems, []);
+  assert.deepEqual(found.awaitingRemoval, { trees: 3, bytes: 3000 });
+  const strata = root.strata();
+  assert.equal(strata.status, 0, strata.stderr);
+  assert.match(strata.stdout, /^awaiting removal: 3 trees, 3000 bytes; the daemon deletes them, and --repair does$/m);
+  assert.match(strata.stdout, /^nothing is wrong$/m);
+  assert.equal(readdirSync(trash).length, 3, "looking changes nothing");
+  const repaired = await root.check({ repair: true });
+  assert.deepEqual([repaired.problems, repaired.awaitingRemoval], [[], { trees: 0, bytes: 0 }]);
+  assert.deepEqual(readdirSync(trash), []);
+});
 
 test("a container whose image was removed by force goes on without it, and is no problem", async () => {
   await using root = await DataRoot.make(vfs);
@@ -60,10 +79,7 @@ test("a data root that is none cannot be checked", async () => {
 
 test("strata check prints one document with --json, and its exit code says what it found", async () => {
   await using root = await DataRoot.make(vfs);
-  const main = new URL("../cli/main.ts", import.meta.url).pathname;
-  const roots = ["--data-root", root.root, "--exec-root", root.execRoot];
-  const strata = (...flags: readonly string[]) =>
-    spawnSync(process.execPath, [main, "check", ...roots, ...flags], { encoding: "utf8" });
+  const strata = (...flags: readonly string[]) => root.strata(...flags);
   root.run("mkdir", join(root.root, "vfs/dir/abc"));
   const found = strata("--json");
   assert.equal(found.status, 1, found.stderr);
@@ -76,6 +92,6 @@ test("strata check prints one document with --json, and its exit code says what 
   const clean = strata();
   assert.equal(clean.status, 0);
   assert.match(clean.stdout, /nothing is wrong/);
-  const wrong = spawnSync(process.execPath, [main, "check", "--data-root", "/nonexistent"], { encoding: "utf8" });
+  const wrong = root.strata("--data-root", "/nonexistent");
   assert.equal(wrong.status, 2);
 });

@@ -3,7 +3,7 @@
  * by the stores; damage is done to it by outside programs, through `run` and `sql`.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,6 +30,7 @@ import { openVolumeDrivers } from "../volume-driver/list.ts";
 import { type CheckOptions, checkDataRoot } from "./check.ts";
 import type { CheckReport } from "./problem.ts";
 
+const main = new URL("../cli/main.ts", import.meta.url).pathname;
 const schemas = [layerSchema, imageSchema, volumeSchema, networkSchema, containerSchema];
 const pool = createPool({ size: 2 });
 
@@ -85,6 +86,12 @@ export class DataRoot implements AsyncDisposable {
 
   check(options: Partial<CheckOptions> = {}): Promise<CheckReport> {
     return checkDataRoot({ dataRoot: this.root, execRoot: this.execRoot, ...options });
+  }
+
+  /** As a person runs it. */
+  strata(...flags: readonly string[]): SpawnSyncReturns<string> {
+    const roots = ["--data-root", this.root, "--exec-root", this.execRoot];
+    return spawnSync(process.execPath, [main, "check", ...roots, ...flags], { encoding: "utf8" });
   }
 
   /** Kinds of what a check finds, sorted. */

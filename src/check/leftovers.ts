@@ -1,4 +1,4 @@
-/** What an operation that was cut short left behind: staging, trash, mounts, recipes and folders that nothing names. */
+/** What an operation that was cut short left behind: staging, mounts, recipes and folders that nothing names. */
 import { join } from "node:path";
 import { namesIn } from "../host/names-in.ts";
 import type { CheckContext } from "./context.ts";
@@ -24,7 +24,6 @@ export async function checkLeftovers(context: CheckContext): Promise<void> {
   await reportMounts(context, join(execRoot, "mnt"), () => true);
   const mounted = new Set(snapshot.writables.flatMap(({ id, state }) => (state === "ready" ? [id] : [])));
   await reportMounts(context, join(execRoot, "layers"), (name) => !mounted.has(name));
-  await reportTrash(context);
 }
 
 type Rule = { readonly noun: string; readonly is?: (name: string) => boolean; readonly kind?: ProblemKind };
@@ -51,20 +50,5 @@ async function reportMounts({ findings }: CheckContext, folder: string, is: (nam
       repair: "unmounts and removes it",
       mend: { unmount: path },
     });
-  }
-}
-
-async function reportTrash({ drivers, findings }: CheckContext): Promise<void> {
-  for (const driver of drivers) {
-    const trash = join(driver.home, "trash");
-    const names = await namesIn(trash);
-    if (names.length > 0)
-      findings.push({
-        kind: "leftover",
-        object: trash,
-        detail: `${names.length} removed tree${names.length === 1 ? "" : "s"} not yet deleted`,
-        repair: "deletes them",
-        mend: { sweep: driver },
-      });
   }
 }

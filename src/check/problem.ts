@@ -40,7 +40,7 @@ export const problemKinds = {
   "volume-half-made": "a volume that was being made or removed",
   "volume-reference-dangling":
     "a volume is held for a container that is gone, or a container holds a volume that is gone",
-  leftover: "staging, trash or a mount that an operation left behind",
+  leftover: "staging, a mark or a mount that an operation left behind, or something strange in the trash",
 } as const;
 
 export type ProblemKind = keyof typeof problemKinds;
@@ -89,8 +89,12 @@ export type Checked = {
   drivers: readonly string[];
 };
 
+/** What was removed and is not deleted yet; the daemon's sweeper does that, and so does a repair. */
+export type AwaitingRemoval = { readonly trees: number; readonly bytes: number };
+
 export type CheckReport = {
   readonly problems: readonly (Problem & { readonly repaired?: boolean; readonly failure?: string })[];
+  readonly awaitingRemoval: AwaitingRemoval;
   readonly checked: Readonly<Checked>;
 };
 

@@ -10,7 +10,6 @@ import { unmountAll } from "../host/mount.ts";
 import { removeTreeAt } from "../host/remove-tree.ts";
 import { AT_FDCWD, closeFd, O, openat2 } from "../host/sys.ts";
 import type { Database } from "../metadata/database.ts";
-import type { StorageDriver } from "../storage-driver/driver.ts";
 import type { CheckReport, Finding, Mend } from "./problem.ts";
 
 export type RepairOptions = { readonly database: Database; readonly force: boolean };
@@ -21,7 +20,6 @@ export async function repair(
   { database, force }: RepairOptions,
 ): Promise<CheckReport["problems"]> {
   const told: CheckReport["problems"][number][] = [];
-  const emptied = new Set<StorageDriver>();
   for (const { mend, ...problem } of findings) {
     if (mend === undefined || (mend.force === true && !force)) {
       told.push({ ...problem, repaired: false });
@@ -29,13 +27,11 @@ export async function repair(
     }
     try {
       await carryOut(mend, database);
-      if (mend.discard !== undefined) emptied.add(mend.discard.driver);
       told.push({ ...problem, repaired: true });
     } catch (error) {
       told.push({ ...problem, repaired: false, failure: errorMessage(error) });
     }
   }
-  for (const driver of emptied) await driver.sweep();
   return told;
 }
 

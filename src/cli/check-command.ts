@@ -45,7 +45,13 @@ function progress(done: number, total: number): void {
 /** Names that strangers chose must not steer a terminal. */
 const plain = (text: string): string => text.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 
-function reportText({ problems, checked }: CheckReport): string {
+function awaiting({ trees, bytes }: CheckReport["awaitingRemoval"]): string[] {
+  if (trees === 0) return [];
+  const noun = trees === 1 ? "tree" : "trees";
+  return [`awaiting removal: ${trees} ${noun}, ${bytes} bytes; the daemon deletes them, and --repair does`];
+}
+
+function reportText({ problems, awaitingRemoval, checked }: CheckReport): string {
   const lines = problems.flatMap(({ kind, object, detail, repair, repaired, failure }) => [
     `${kind}: ${plain(object)}`,
     `    ${plain(detail)}`,
@@ -55,6 +61,7 @@ function reportText({ problems, checked }: CheckReport): string {
   const left = problems.filter(({ repaired }) => repaired !== true).length;
   lines.push(
     `checked ${layers} layers (${bytes} bytes; ${drivers.join(", ") || "no driver"}), ${images} images, ${containers} containers, ${volumes} volumes`,
+    ...awaiting(awaitingRemoval),
     ...(unverified > 0 ? [`${unverified} layers could not be verified: one below them is gone`] : []),
     problems.length === 0 ? "nothing is wrong" : `${problems.length} problems, ${problems.length - left} repaired`,
   );

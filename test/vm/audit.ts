@@ -108,7 +108,7 @@ async function checkComplaints(guest: Orders, setup: Setup): Promise<string[]> {
   for (let tries = 1; ; tries++) {
     const { status, text } = await guest.order({ do: "check" });
     const lines = status === 0 ? [] : text.split("\n");
-    const onlyTrash = lines.every((line) => line.startsWith("leftover:") && line.includes("/trash:"));
+    const onlyTrash = lines.every((line) => line.startsWith("awaiting removal:"));
     if (lines.length === 0 || tries === 5 || !onlyTrash) return lines.map((line) => `check: ${line}`);
     await open(guest, setup);
     await sleep(1000 * tries);

@@ -45,7 +45,8 @@ export async function close(): Promise<Answer> {
 }
 
 export async function check(): Promise<Answer> {
-  const { problems } = await checkDataRoot({ dataRoot, execRoot });
+  const { problems, awaitingRemoval } = await checkDataRoot({ dataRoot, execRoot });
   const lines = problems.map(({ kind, object, detail }) => `${kind}: ${object}: ${detail}`);
+  if (awaitingRemoval.trees > 0) lines.push(`awaiting removal: ${awaitingRemoval.trees} trees`);
   return { status: lines.length === 0 ? 0 : 1, text: lines.join("\n") };
 }

@@ -17,7 +17,7 @@ export type Order =
   | { readonly do: "open"; readonly driver: string }
   /** Closes it; text is what it reported meanwhile. */
   | { readonly do: "close" }
-  /** `strata check` of the closed engine's data root; text is its problems, one a line. */
+  /** `strata check` of the closed engine's data root; text is its problems, and what awaits removal, one a line. */
   | { readonly do: "check" }
   /** Digests of the files below a folder of the data root, one a line. */
   | { readonly do: "digest"; readonly folder: string };
