@@ -97,6 +97,9 @@ export type Engine = AsyncDisposable & {
 export const defaultDataRoot = "/var/lib/strata";
 export const defaultExecRoot = "/run/strata";
 
+/** Milliseconds that volume plugins get to answer when the engine closes. */
+const pluginGrace = 3000;
+
 const schemas = [layerSchema, imageSchema, volumeSchema, networkSchema, containerSchema];
 
 type Ground = {
@@ -117,7 +120,9 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const images = openImageStore({ database, layers, events });
   const remote = stack.use(new Remote(options.volumeDeadline));
   const drivers = await openVolumeDrivers({ root: dataRoot, pool, remote });
+  const closing = new AbortController();
   const foreign = await openForeignDrivers({
+    closing: closing.signal,
     root: dataRoot,
     ownFolders: [execRoot],
     folders: pluginFolders(options.pluginDirs),
@@ -166,7 +171,11 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     transfer,
     builder,
     programs: runtime.versions,
-    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+    [Symbol.asyncDispose]: () => {
+      // What a plugin is asked then is on record, and is done by the next start.
+      const timer = setTimeout(() => closing.abort(new Error("the engine is closing")), pluginGrace);
+      return opened.disposeAsync().finally(() => clearTimeout(timer));
+    },
   };
 }
 

@@ -41,6 +41,22 @@ describe("volume plugins", { skip }, () => {
     scratch[Symbol.dispose]();
   });
 
+  test("a plugin that hangs does not hold up a kill or a stop of the engine; the next start gives the use back", async () => {
+    await daemon.ok(["volume", "create", "-d", "tdrv", "v9"]);
+    await daemon.ok(["run", "-d", "--network", "none", "--name", "c2", "-v", "v9:/data", "bb", "sleep", "1000"]);
+    plugin.behaviour.set("Unmount", () => undefined);
+    const waiting = plugin.methods().length;
+    await daemon.ok(["kill", "c2"]);
+    await until("the plugin was asked", () => plugin.methods().slice(waiting).includes("Unmount"));
+    await daemon.stop();
+    assert.match(daemon.log().trimEnd().split("\n").at(-1) ?? "", /the engine is down/, "it was not cut short");
+    plugin.behaviour.delete("Unmount");
+    daemon = await start();
+    await until("the use is given back", () => held("v9") === 0);
+    await daemon.ok(["rm", "c2"]);
+    await daemon.ok(["volume", "rm", "v9"]);
+  });
+
   const error = async (...args: readonly string[]): Promise<string> => (await daemon.docker(args)).stderr.trim();
   const held = (name: string): number => plugin.state.mounts.get(name)?.length ?? 0;
 

@@ -25,6 +25,8 @@ export type Run = {
   stopRequested: boolean;
   /** `--rm`: the container goes with this run. */
   autoRemove: boolean;
+  /** Resolves when the exit is known; what was mounted may still be. Never rejects. */
+  readonly exited: Promise<void>;
   /** Resolves when the exit is handled: state known, mounts given back. Never rejects. */
   readonly ended: Promise<void>;
 };

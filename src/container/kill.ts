@@ -19,11 +19,11 @@ export function stopSignalOf(entry: Entry, given?: string): number {
 
 /** Sends one signal. False when the process is gone already. A paused container is resumed, or it would never see it. */
 export async function sendSignal(context: Context, entry: Entry, run: Run, signal: number): Promise<boolean> {
-  const ends = signal === SIGKILL || signal === stopSignalOf(entry);
-  if (ends) run.stopRequested = true;
+  const isLast = signal === SIGKILL || signal === stopSignalOf(entry);
+  if (isLast) run.stopRequested = true;
   try {
     await context.runtime.kill(entry.id, signal);
-    if (run.paused && ends) {
+    if (run.paused && isLast) {
       await context.runtime.resume(entry.id);
       run.paused = false;
     }
@@ -35,11 +35,21 @@ export async function sendSignal(context: Context, entry: Entry, run: Run, signa
   return true;
 }
 
-/** SIGKILL, and waits until everything of this run is given back. */
+/** Milliseconds for giving back what an ended run had: a volume plugin may hang. */
+const giveBackDeadline = 10_000;
+
+/** Waits for the end of the run's process, and then a moment until everything of it is given back. False when it goes on. */
+export async function ends(run: Run, deadline: number): Promise<boolean> {
+  if (!(await within(deadline, run.exited))) return false;
+  await within(giveBackDeadline, run.ended);
+  return true;
+}
+
+/** SIGKILL, and waits for the end. */
 export async function killAndWait(context: Context, entry: Entry, run: Run): Promise<void> {
   run.stopRequested = true;
   await sendSignal(context, entry, run, SIGKILL);
-  if (!(await within(killDeadline, run.ended)))
+  if (!(await ends(run, killDeadline)))
     throw new EngineError(
       "deadline_exceeded",
       `container ${entry.id} was killed but has not ended: a process of it may hang in the kernel`,

@@ -19,14 +19,20 @@ export function beginRun(
   entry: Entry,
   start: RunStart & { readonly finish: (run: Run, status: ExitStatus) => Promise<void> },
 ): Run {
+  const exit = Promise.withResolvers<void>();
   const { promise: ended, resolve } = Promise.withResolvers<void>();
   const { finish, ...facts } = start;
-  const run: Run = { ...facts, autoRemove: entry.record.hostConfig.AutoRemove === true, ended };
+  const run: Run = { ...facts, autoRemove: entry.record.hostConfig.AutoRemove === true, exited: exit.promise, ended };
   entry.phase = { kind: "running", run };
   const handle = (status: ExitStatus): void => {
     if (context.closing.aborted) return;
-    const work = entry.lock.run(() => finish(run, status)).finally(resolve);
-    context.background.start(`finish the run of container ${entry.id}`, work);
+    const work = entry.lock.run(() => {
+      // The new state is there before anything of it is waited for.
+      const finished = finish(run, status);
+      exit.resolve();
+      return finished;
+    });
+    context.background.start(`finish the run of container ${entry.id}`, work.finally(resolve));
   };
   context.runtime.exited(entry.id).then(handle, (error: unknown) => {
     if (context.closing.aborted) return;

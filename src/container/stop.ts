@@ -2,9 +2,8 @@
  * `stop` and `restart`. Waiting for the process holds no lock, so that a kill, or an exit, can come between.
  */
 import { type Context, emit } from "./context.ts";
-import { within } from "./deadline.ts";
 import type { Entry, Run } from "./entry.ts";
-import { killAndWait, sendSignal, stopSignalOf } from "./kill.ts";
+import { ends, killAndWait, sendSignal, stopSignalOf } from "./kill.ts";
 import { cancelRestart } from "./restart.ts";
 import { startContainer } from "./start.ts";
 
@@ -34,7 +33,7 @@ async function endRun(context: Context, entry: Entry, { run, signal, timeout }: 
     run.paused = false;
   }
   const seconds = timeout ?? entry.record.config.StopTimeout ?? defaultTimeout;
-  if (!(await within(seconds * 1000, run.ended))) await killAndWait(context, entry, run);
+  if (!(await ends(run, seconds * 1000))) await killAndWait(context, entry, run);
 }
 
 /** A container that goes with its end (`--rm`) stays for this once. */

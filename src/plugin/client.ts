@@ -34,6 +34,12 @@ export type PluginPatience = {
   readonly trial: number;
 };
 
+export type PluginSettings = {
+  readonly patience?: PluginPatience | undefined;
+  /** Aborts when the engine closes: what is under way is given up then, and nothing new is asked. */
+  readonly closing?: AbortSignal | undefined;
+};
+
 export const usualPatience: PluginPatience = { retry: 1500, rest: 10_000, trial: 1500 };
 
 /** What the plugin said itself: it was reached, and nothing is uncertain. */
@@ -61,11 +67,13 @@ export class PluginClient {
   /** It did not answer, and has not since. */
   #doubted = false;
   #trial: Promise<void> | undefined;
+  readonly #closing: AbortSignal | undefined;
 
-  constructor(name: string, folders: PluginFolders, patience: PluginPatience = usualPatience) {
+  constructor(name: string, folders: PluginFolders, { patience = usualPatience, closing }: PluginSettings = {}) {
     this.name = name;
     this.#folders = folders;
     this.#patience = patience;
+    this.#closing = closing;
   }
 
   /** What the plugin says it is: `VolumeDriver`, ... */
@@ -110,7 +118,7 @@ export class PluginClient {
 
   async #answer<T>(call: PluginCall<T>): Promise<Answer> {
     const end = AbortSignal.timeout(call.deadline);
-    const signal = call.signal === undefined ? end : AbortSignal.any([end, call.signal]);
+    const signal = AbortSignal.any([end, call.signal, this.#closing].filter((one) => one !== undefined));
     const path = `/${call.method}`;
     const body = call.body === undefined ? "" : `${JSON.stringify(call.body)}\n`;
     try {
@@ -119,6 +127,12 @@ export class PluginClient {
       if (error instanceof AnswerTooLarge)
         throw this.#failure("internal", `plugin NAME answered ${call.method} with too much: ${error.message}`, error);
       if (!signal.aborted) throw error;
+      if (this.#closing?.aborted === true)
+        throw this.#failure(
+          "unavailable",
+          `plugin NAME was not waited for in ${call.method}: the engine closes`,
+          error,
+        );
       this.#rest(end.aborted);
       throw this.#failure("deadline_exceeded", `plugin NAME did not answer ${call.method} in time`, error);
     }

@@ -117,7 +117,7 @@ describe("files that name an address", () => {
 describe("over TCP", () => {
   const answer: RequestListener = (_, response) => response.end('{"Implements":["VolumeDriver"]}');
   const client = (folders: PluginFolders): PluginClient =>
-    new PluginClient("p", folders, { retry: 200, rest: 1000, trial: 5000 });
+    new PluginClient("p", folders, { patience: { retry: 200, rest: 1000, trial: 5000 } });
 
   test("without TLS", () =>
     given(async ({ root, folders, listen }) => {

@@ -20,6 +20,8 @@ export type DockerPluginsOptions = {
   readonly folders?: PluginFolders | undefined;
   readonly patience?: PluginPatience;
   readonly deadlines?: Deadlines;
+  /** Aborts when the engine closes: no plugin is waited for any more. */
+  readonly closing?: AbortSignal | undefined;
   /** Told what went wrong where nobody waits. */
   readonly report?: ((message: string, error: unknown) => void) | undefined;
 };
@@ -57,7 +59,8 @@ class DockerPlugins implements VolumeDriverSource {
   of(name: string): PluginDriver {
     const known = this.#drivers.get(name);
     if (known !== undefined) return known;
-    const client = new PluginClient(name, this.#folders, this.#options.patience);
+    const { patience, closing } = this.#options;
+    const client = new PluginClient(name, this.#folders, { patience, closing });
     const driver = new PluginDriver(new VolumeProtocol(client, this.#options.deadlines), this.#around);
     this.#drivers.set(name, driver);
     if (this.#settled) void driver.settle();
