@@ -2,6 +2,7 @@
  * What a client was told: objects whose creation or removal was acknowledged. After a crash every acknowledged object
  * must be there, every acknowledged removal must have held, and what was under way may be either.
  */
+import { call } from "./api.ts";
 import type { Daemon } from "./engine.ts";
 
 export type Kind = "image" | "container" | "volume";
@@ -37,6 +38,11 @@ export class Ledger {
     this.#uncertain[kind].delete(name);
   }
 
+  /** All answers that said yes. */
+  get answers(): number {
+    return this.acknowledged.made + this.acknowledged.removed;
+  }
+
   /** Compares with what the engine lists; what was uncertain becomes what it is. Returns complaints. */
   reconcile(kind: Kind, listed: ReadonlySet<string>): string[] {
     const complaints: string[] = [];
@@ -52,13 +58,33 @@ export class Ledger {
   }
 }
 
+type Names = {
+  readonly RepoTags?: readonly string[] | null;
+  readonly Names?: readonly string[];
+  readonly Name?: string;
+};
+
+const paths: Record<Kind, string> = { image: "/images/json", container: "/containers/json?all=1", volume: "/volumes" };
+
+async function ask(daemon: Daemon, path: string): Promise<unknown> {
+  const { status, text } = await call(daemon, { method: "GET", path });
+  if (status !== 200) throw new Error(`GET ${path}: ${status} ${text}\n${daemon.log().slice(-2000)}`);
+  return JSON.parse(text);
+}
+
 /** Names that the engine lists, by kind. */
 export async function listed(daemon: Daemon, kind: Kind): Promise<ReadonlySet<string>> {
-  const arguments_: Record<Kind, readonly string[]> = {
-    image: ["images", "--format", "{{.Repository}}:{{.Tag}}"],
-    container: ["ps", "-a", "--format", "{{.Names}}"],
-    volume: ["volume", "ls", "-q"],
-  };
-  const text = await daemon.ok(arguments_[kind]);
-  return new Set(text.split("\n").filter((line) => line !== "" && line !== "<none>:<none>"));
+  const answer = (await ask(daemon, paths[kind])) as readonly Names[] | { readonly Volumes: readonly Names[] };
+  const rows = "Volumes" in answer ? answer.Volumes : answer;
+  const names = rows.flatMap(({ RepoTags, Names, Name }) => [...(RepoTags ?? []), ...(Names ?? []), Name ?? ""]);
+  return new Set(
+    names.filter((name) => name !== "" && name !== "<none>:<none>").map((name) => name.replace(/^\//, "")),
+  );
+}
+
+/** What keeps an object from being inspected; undefined when nothing does. */
+export async function inspectFailure(daemon: Daemon, kind: Kind, name: string): Promise<string | undefined> {
+  const path = kind === "volume" ? `/volumes/${name}` : `/${kind}s/${name}/json`;
+  const { status, text } = await call(daemon, { method: "GET", path });
+  return status === 200 ? undefined : `inspect of ${kind} ${name}: ${status} ${text}`;
 }
