@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { driverHomes } from "./support/driver-homes.ts";
 import {
   busyboxTar,
   type CommandResult,
@@ -16,16 +17,22 @@ import {
 const skip = process.getuid?.() === 0 ? false : "the daemon needs root";
 const strata = new URL("../bin/strata", import.meta.url).pathname;
 
-for (const driver of ["overlay2"])
-  describe(`fork on ${driver}`, { skip }, () => {
+/** Below the data root: where a driver has an entry for each layer, when that is not its home. */
+const places: Readonly<Record<string, string>> = { vfs: "vfs/dir", btrfs: "btrfs/subvolumes", zfs: "zfs/graph" };
+
+for (const { driver, home, skip: cannot } of driverHomes)
+  describe(`fork on ${driver}`, { skip: skip || cannot }, () => {
     const scratch = scratchFolder();
+    let lent: Awaited<ReturnType<NonNullable<typeof home>>> | undefined;
     let daemon: Daemon;
     const fork = (...args: readonly string[]): Promise<CommandResult> =>
       command(strata, ["fork", "-H", daemon.host, ...args]);
     const format = (name: string, template: string): Promise<string> => daemon.ok(["inspect", "-f", template, name]);
 
     before(async () => {
-      daemon = await startStrata({ root: join(scratch.path, "strata"), driver });
+      lent = await home?.();
+      const root = join(scratch.path, "strata");
+      daemon = await startStrata({ root, dataRoot: join(lent?.path ?? root, "data"), driver });
       const tar = await busyboxTar(join(scratch.path, "bb.tar"));
       await daemon.ok(["import", "-c", 'CMD ["sh"]', tar, "bb"]);
     });
@@ -34,6 +41,7 @@ for (const driver of ["overlay2"])
       if (ids.length > 0) await daemon.ok(["rm", "-f", "-v", ...ids]);
       await daemon.stop();
       await unmountBelow(scratch.path);
+      await lent?.[Symbol.asyncDispose]();
       scratch[Symbol.dispose]();
     });
 
@@ -153,7 +161,7 @@ for (const driver of ["overlay2"])
       const count = async (): Promise<readonly unknown[]> => [
         await daemon.ok(["ps", "-aq"]),
         await daemon.ok(["volume", "ls", "-q"]),
-        readdirSync(join(daemon.dataRoot, driver === "vfs" ? "vfs/dir" : driver)).length,
+        readdirSync(join(daemon.dataRoot, places[driver] ?? driver)).length,
       ];
       const before = await count();
       const taken = await fork("source", "source");

@@ -6,6 +6,7 @@ import { humanSize } from "../base/size.ts";
 import { defaultDataRoot } from "../engine.ts";
 import type { MigrateOptions, MigrateReport, Progress } from "../migrate/migration.ts";
 import { keyValues } from "./daemon-config.ts";
+import { barLine, shortName } from "./progress-bar.ts";
 
 type Flags = {
   readonly to: string;
@@ -51,20 +52,15 @@ function optionsOf(flags: Flags, bar: Bar): MigrateOptions {
 
 type Bar = { readonly progress: (progress: Progress) => void; readonly end: () => void };
 
-const width = 24;
-
-/** One line, drawn again at most ten times a second. */
+/** Drawn again at most ten times a second. */
 function drawBar(): Bar {
   let drawn = 0;
   const draw = (line: string): void => void process.stderr.write(`\r\u001b[K${line}`);
   return {
-    progress: ({ what, name, done, total, bytes, totalBytes }) => {
-      const part = what === "layer" ? bytes / Math.max(totalBytes, 1) : done / Math.max(total, 1);
+    progress: (progress) => {
       if (performance.now() - drawn < 100) return;
       drawn = performance.now();
-      const full = Math.round(part * width);
-      const amount = what === "layer" ? ` ${humanSize(bytes)} of ${humanSize(totalBytes)}` : "";
-      draw(`[${"=".repeat(full)}${" ".repeat(width - full)}] ${what} ${done + 1}/${total}${amount} ${short(name)}`);
+      draw(barLine(progress, process.stderr.columns || 80));
     },
     end: () => draw(""),
   };
@@ -74,15 +70,13 @@ function tellLines(): Bar {
   let last = "";
   return {
     progress: ({ what, name, done, total }) => {
-      const line = `${what} ${done + 1}/${total} ${short(name)}\n`;
+      const line = `${what} ${done + 1}/${total} ${shortName(name)}\n`;
       if (line !== last) process.stderr.write(line);
       last = line;
     },
     end: () => undefined,
   };
 }
-
-const short = (name: string): string => name.replace(/^sha256:/, "").slice(0, 12);
 
 function text({ from, to, layers, layersThere, containers, bytes, removed, kept }: MigrateReport): string {
   const lines =
