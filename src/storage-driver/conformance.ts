@@ -3,13 +3,15 @@
  * graphtest and of containerd's SnapshotterSuite (their numbers are of the bugs they once caught), written against
  * `driver.ts`. They ask traits, never names.
  *
- * Every case ends with everything removed and swept, and asserts that no mount, no file and no id is left.
+ * Every case ends with everything removed and swept, and asserts that no mount, loop device, process, file and id is left; so
+ * does the suite, of the filesystem that it ran on.
  */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { mountTable } from "../host/mount.ts";
+import { leftBehind } from "../host/left-behind.ts";
 import type { Pool } from "../host/pool.ts";
 import { createPool } from "../host/worker-pool.ts";
 import { type ConformanceCase, makeBench } from "./conformance-bench.ts";
@@ -25,13 +27,15 @@ export type ConformanceOptions = {
   readonly factory: DriverFactory;
   /** A folder on the filesystem to be tried, for the whole suite. */
   readonly makeHome: () => Promise<AsyncDisposable & { readonly path: string }>;
+  /** Names what else the driver keeps for a home once everything in it was removed: datasets and the like. None may be. */
+  readonly leftOf?: (home: string) => Promise<readonly string[]>;
 };
 
 /** Every case, in order. */
 export const conformanceCases: readonly ConformanceCase[] = [...treeCases, ...lifeCases, ...sizeCases, ...cloneCases];
 
 /** Registers the suite with node:test. */
-export function runConformance({ name, factory, makeHome }: ConformanceOptions): void {
+export function runConformance({ name, factory, makeHome, leftOf }: ConformanceOptions): void {
   describe(`conformance: ${name}`, () => {
     let base: Awaited<ReturnType<typeof makeHome>>;
     let pool: Pool & AsyncDisposable;
@@ -43,6 +47,7 @@ export function runConformance({ name, factory, makeHome }: ConformanceOptions):
     after(async () => {
       await pool[Symbol.asyncDispose]();
       await base[Symbol.asyncDispose]();
+      assert.deepEqual(await leftBehind(scratchOf(base.path)), [], "the suite left something");
     });
     for (const [title, run] of conformanceCases)
       test(title, async () => {
@@ -56,12 +61,19 @@ export function runConformance({ name, factory, makeHome }: ConformanceOptions):
         assert.deepEqual(await driver.list(), [], "an id is left");
         assert.deepEqual(picture(home), folders, "a file is left");
         await driver[Symbol.asyncDispose]();
-        const mounts = mountTable().filter(({ target }) => target.startsWith(home) || target.startsWith(scratch));
-        assert.deepEqual(mounts, [], "a mount is left");
+        for (const folder of [home, scratch])
+          assert.deepEqual(await leftBehind(folder), [], "a mount, loop device or process is left");
+        assert.deepEqual((await leftOf?.(home)) ?? [], [], "something of the driver's own is left");
         rmdirSync(scratch);
         rmSync(home, { recursive: true });
       });
   });
+}
+
+/** What was made for the suite: in the system's temporary folder the folder that holds its home, else the home. */
+function scratchOf(path: string): string {
+  const [first = "", ...rest] = relative(tmpdir(), path).split("/");
+  return first === "" || first === ".." || rest.includes("..") ? path : join(tmpdir(), first);
 }
 
 async function clear(driver: StorageDriver): Promise<void> {

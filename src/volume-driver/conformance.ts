@@ -1,6 +1,6 @@
 /**
  * The conformance suite of volume drivers: what every driver must do, whatever it is made of. It asks `traits`, never
- * the name. Every case gets a fresh root and ends by asserting that no mount below it and no process for it is left.
+ * the name. Every case gets a fresh root and ends by asserting that no mount, loop device or process of it is left.
  */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -8,6 +8,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { leftBehind } from "../host/left-behind.ts";
 import type { Pool } from "../host/pool.ts";
 import { createPool } from "../host/worker-pool.ts";
 import type { VolumeDriver, VolumeSpec } from "./driver.ts";
@@ -55,8 +56,7 @@ export async function withVolumeDriver(
   const last = await reopen();
   await last.settle?.();
   for (const name of await last.list()) await last.remove({ name, options: {} });
-  const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").filter((line) => line.includes(root));
-  assert.deepEqual(mounts, [], "a mount is left");
+  assert.deepEqual(await leftBehind(root), [], "a mount, loop device or process is left");
   assert.deepEqual(await processesFor(root), [], "a process is left");
 }
 

@@ -10,7 +10,13 @@ import { zfs } from "./driver.ts";
 import { cannotMakePool, zfsHome, zfsName } from "./zfs-pool.fixture.ts";
 
 const skip = cannotMakePool();
-if (skip === false) runConformance({ name: `zfs on ${zfsName}`, factory: zfs, makeHome: zfsHome });
+/** Datasets of a home, by the property that the driver gives them. */
+async function datasetsOf(home: string): Promise<readonly string[]> {
+  const rows = execFileSync("zfs", ["list", "-H", "-o", "strata:home,name"], { encoding: "utf8" }).split("\n");
+  return rows.filter((row) => row.startsWith(`${encodeURI(home)}\t`));
+}
+
+if (skip === false) runConformance({ name: `zfs on ${zfsName}`, factory: zfs, makeHome: zfsHome, leftOf: datasetsOf });
 else test("conformance: zfs on zfs-fuse", { skip });
 
 test("zfs.fsname names the parent of a home elsewhere; status and describe speak Docker's words", {
