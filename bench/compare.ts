@@ -4,6 +4,8 @@ import type { Daemon } from "../test/support/engine.ts";
 export type Peer = {
   readonly strata: Daemon;
   readonly dockerd: Daemon;
+  /** A podman with its data on the same disk; its end is the caller's. */
+  readonly startPodman: () => Promise<Daemon>;
   readonly scratch: string;
   readonly log: (text: string) => void;
 };

@@ -13,6 +13,7 @@ import {
   startStrata,
   unmountBelow,
 } from "../test/support/engine.ts";
+import { startPodman } from "../test/support/podman.ts";
 import type { Peer, Row } from "./compare.ts";
 import { runScenarios } from "./scenarios.ts";
 
@@ -63,7 +64,14 @@ try {
   peers.push(dockerd);
   const base = await busyboxTar(join(scratch.path, "busybox.tar"));
   for (const daemon of peers) await daemon.ok(["import", base, "busybox:latest"]);
-  const pair: Peer = { strata, dockerd, scratch: scratch.path, log: print };
+  const podmanFolders = { dataRoot: join(disk, "podman"), storageDriver: "overlay" };
+  const pair: Peer = {
+    strata,
+    dockerd,
+    startPodman: () => startPodman(join(scratch.path, "podman"), podmanFolders),
+    scratch: scratch.path,
+    log: print,
+  };
   table(await runScenarios(pair, process.argv.slice(2)));
 } finally {
   for (const daemon of peers) await daemon.stop();

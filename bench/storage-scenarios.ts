@@ -5,8 +5,8 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { type Answer, type Call, call } from "../test/support/api.ts";
-import type { Daemon } from "../test/support/engine.ts";
-import { compare, median, type Peer, type Row } from "./compare.ts";
+import { busyboxTar, type Daemon } from "../test/support/engine.ts";
+import { compare, median, type Peer, type Row, type Timed } from "./compare.ts";
 
 /** A tar of 13,100 small files. */
 export function smallFilesTar(path: string): string {
@@ -22,6 +22,7 @@ export const storageScenarios = (peer: Peer): readonly Scenario[] => [
   ["api", () => apiCreate(peer)],
   ["load", () => loadLayers(peer)],
   ["commit", () => commits(peer)],
+  ["podman", () => commitsOfPodman(peer)],
   ["diff", () => diffs(peer)],
   ["rmi", () => removals(peer)],
   ["flat", () => flat(peer)],
@@ -77,18 +78,34 @@ async function loadLayers(peer: Peer): Promise<Row> {
   });
 }
 
-async function commits(peer: Peer): Promise<Row> {
+/** A container with 5,000 new files. */
+async function fillContainer(daemon: Daemon, name: string): Promise<void> {
   const fill = "mkdir /new; i=0; while [ $i -lt 5000 ]; do echo $i > /new/f$i; i=$((i+1)); done";
-  for (const daemon of [peer.strata, peer.dockerd])
-    await daemon.ok(["run", "--network", "host", "--name", "filled", "busybox", "sh", "-c", fill]);
-  return compare(peer, {
-    name: "commit of 5,000 new files",
-    rounds: 7,
-    goal: 0.5,
-    step: (daemon, round) =>
-      ask(daemon, { method: "POST", path: `/v1.41/commit?container=filled&repo=filled&tag=${round}`, json: {} }),
-    after: (daemon, round) => daemon.ok(["rmi", `filled:${round}`]),
-  });
+  await daemon.ok(["run", "--network", "host", "--name", name, "busybox", "sh", "-c", fill]);
+}
+
+const committing = (name: string): Timed => ({
+  name: "commit of 5,000 new files",
+  rounds: 7,
+  goal: 0.5,
+  step: (daemon, round) =>
+    ask(daemon, { method: "POST", path: `/v1.41/commit?container=${name}&repo=${name}&tag=${round}`, json: {} }),
+  after: (daemon, round) => daemon.ok(["rmi", `${name}:${round}`]),
+});
+
+async function commits(peer: Peer): Promise<Row> {
+  for (const daemon of [peer.strata, peer.dockerd]) await fillContainer(daemon, "filled");
+  return compare(peer, committing("filled"));
+}
+
+/** The same beside podman, which stands in dockerd's column. */
+async function commitsOfPodman(peer: Peer): Promise<Row> {
+  await using podman = await peer.startPodman();
+  await podman.ok(["import", await busyboxTar(join(peer.scratch, "podman.tar")), "busybox:latest"]);
+  for (const daemon of [peer.strata, podman]) await fillContainer(daemon, "beside-podman");
+  const row = await compare({ ...peer, dockerd: podman }, committing("beside-podman"));
+  await podman.ok(["rm", "beside-podman"]);
+  return { ...row, name: "commit of 5,000 new files (second column: podman)" };
 }
 
 /** An image of 13,100 files in both engines. */

@@ -171,7 +171,7 @@ test("podman uses the drivers as a plugin, which may be killed", { skip: !podman
   stack.defer(() => unmountBelow(scratch.path));
   stack.defer(() => endProcesses(scratch.path));
   const socket = join(scratch.path, "strata.sock");
-  const podman = setUpPodman(join(scratch.path, "podman"), { strata: socket });
+  const podman = setUpPodman(join(scratch.path, "podman"), { plugins: { strata: socket } });
   await podman.ok(["import", await busyboxTar(join(scratch.path, "box.tar")), "box"]);
   await usePodman(podman, scratch.path, () => startPlugin(scratch.path, socket));
 });

@@ -101,13 +101,15 @@ type Launch = {
   readonly args: readonly string[];
   readonly root: string;
   readonly dataRoot: string;
+  readonly env?: Readonly<Record<string, string>>;
 };
 
-async function launch({ program, args, root, dataRoot }: Launch): Promise<Daemon> {
+/** Starts a program that listens on `docker.sock` below `root`, and waits until it answers as a Docker engine does. */
+export async function launch({ program, args, root, dataRoot, env: more }: Launch): Promise<Daemon> {
   const socket = join(root, "docker.sock");
   const logPath = join(root, "daemon.log");
   const log = openSync(logPath, "a");
-  const child: ChildProcess = spawn(program, args, { stdio: ["ignore", log, log], env: { ...process.env } });
+  const child: ChildProcess = spawn(program, args, { stdio: ["ignore", log, log], env: { ...process.env, ...more } });
   const ended = once(child, "exit");
   const readLog = (): string => readFileSync(logPath, "utf8");
   const give = performance.now() + 120_000;

@@ -2,9 +2,22 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type CommandResult, command, succeed } from "./engine.ts";
+import { type CommandResult, command, type Daemon, launch, succeed } from "./engine.ts";
+
+/** Where everything of one podman is, and what it uses. */
+export type PodmanOptions = {
+  /** Name -> socket. */
+  readonly plugins?: Readonly<Record<string, string>>;
+  /** podman's own name of it; vfs when undefined. */
+  readonly storageDriver?: string;
+  /** Where layers are kept; below the root when undefined. */
+  readonly dataRoot?: string;
+};
 
 export type Podman = {
+  /** What `podman` is given before a command, and its environment. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
   readonly run: (args: readonly string[]) => Promise<CommandResult>;
   /** Failing is an error; returns what it printed, trimmed. */
   readonly ok: (args: readonly string[]) => Promise<string>;
@@ -25,8 +38,8 @@ function limits(): readonly string[] {
   return [`"nofile=${files}:${files}"`, `"nproc=${processes}:${processes}"`];
 }
 
-/** `plugins`: name -> socket. */
-export function setUpPodman(root: string, plugins: Readonly<Record<string, string>>): Podman {
+export function setUpPodman(root: string, options: PodmanOptions = {}): Podman {
+  const { plugins = {}, storageDriver = "vfs", dataRoot = join(root, "root") } = options;
   mkdirSync(root, { recursive: true });
   const settings = join(root, "containers.conf");
   writeFileSync(
@@ -44,11 +57,21 @@ ${Object.entries(plugins)
   .join("\n")}
 `,
   );
-  const folders = ["--root", join(root, "root"), "--runroot", join(root, "run"), "--tmpdir", join(root, "tmp")];
-  const all = (args: readonly string[]): readonly string[] => [...folders, "--storage-driver", "vfs", ...args];
+  const folders = ["--root", dataRoot, "--runroot", join(root, "run"), "--tmpdir", join(root, "tmp")];
+  const first = [...folders, "--storage-driver", storageDriver];
+  const all = (args: readonly string[]): readonly string[] => [...first, ...args];
   const env = { CONTAINERS_CONF: settings };
   return {
+    args: first,
+    env,
     run: (args) => command("podman", all(args), { env }),
     ok: async (args) => (await succeed("podman", all(args), { env })).trim(),
   };
+}
+
+/** Starts podman's service, which speaks Docker's API. */
+export function startPodman(root: string, options: PodmanOptions & { readonly dataRoot: string }): Promise<Daemon> {
+  const { args, env } = setUpPodman(root, options);
+  const service = ["system", "service", "--time", "0", `unix://${join(root, "docker.sock")}`];
+  return launch({ program: "podman", args: [...args, ...service], root, dataRoot: options.dataRoot, env });
 }
