@@ -345,7 +345,7 @@ function copyFile(at: Location, to: Location, size: number): void {
 }
 
 /** In the one order that keeps all: owner (clears setuid and capabilities), attributes, permissions, time. */
-function alignAttributes(now: Side, there: Side): void {
+export function alignAttributes(now: Side, there: Side): void {
   const { fd } = there.at;
   const name = nameOf(there.at.name);
   const { uid, gid, mode, mtimeSec, mtimeNsec } = now.stat;
@@ -360,7 +360,8 @@ function alignAttributes(now: Side, there: Side): void {
   utimensat(fd, name, time, time);
 }
 
-function removeAt({ fd, name }: Location, stat: FileStat, signal: AbortSignal): void {
+/** Removes a name with everything in it. */
+export function removeAt({ fd, name }: Location, stat: FileStat, signal: AbortSignal): void {
   signal.throwIfAborted();
   if (!isDirectory(stat.mode)) {
     unlinkat(fd, nameOf(name));

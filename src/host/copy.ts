@@ -39,12 +39,21 @@ export function cloneFile(sourceFd: number, targetFd: number): boolean {
  * holes. A source that is shorter is EIO: somebody changed it.
  */
 export function copyFileData(sourceFd: number, targetFd: number, size: number): void {
-  if (size > 0 && fstatSync(sourceFd).size === size && cloneFile(sourceFd, targetFd)) return;
+  for (const _ of copyFileSteps(sourceFd, targetFd, size));
+}
+
+/** As {@link copyFileData}, in steps that a caller may rest between; each gives the bytes that it passed, holes among them. */
+export function* copyFileSteps(sourceFd: number, targetFd: number, size: number): Generator<number, void> {
+  if (size > 0 && fstatSync(sourceFd).size === size && cloneFile(sourceFd, targetFd)) {
+    yield size;
+    return;
+  }
   check(ftruncate(targetFd, size), "ftruncate");
   for (let at = 0; at < size; ) {
     const start = seek(sourceFd, at, SEEK_DATA, size);
-    const end = Math.min(seek(sourceFd, start, SEEK_HOLE, size), size);
+    const end = Math.min(seek(sourceFd, start, SEEK_HOLE, size), start + largestStep, size);
     copyExtent(sourceFd, targetFd, { start, end });
+    yield Math.max(end, start) - at;
     at = Math.max(end, start);
   }
   if (fstatSync(sourceFd).size < size) throw systemError("copy", undefined, 5);

@@ -193,6 +193,9 @@ export type FileStat = {
   /** Seconds since the epoch, negative before it; the nanoseconds count forward from there. */
   readonly mtimeSec: number;
   readonly mtimeNsec: number;
+  /** Of the latest change of content or attributes; nobody can set it back. */
+  readonly ctimeSec: number;
+  readonly ctimeNsec: number;
   readonly nlink: number;
   readonly ino: bigint;
   /** As `st_dev` of stat(2). */
@@ -223,6 +226,8 @@ export function statat(dirFd: number, name: Name, follow = false): FileStat {
     size: word(10) + word(11) * 0x1_0000_0000,
     mtimeSec: word(28) + (word(29) | 0) * 0x1_0000_0000,
     mtimeNsec: word(30),
+    ctimeSec: word(24) + (word(25) | 0) * 0x1_0000_0000,
+    ctimeNsec: word(26),
     nlink: word(4),
     ino: long(4),
     dev: makeDevice(word(34), word(35)),
