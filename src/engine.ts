@@ -48,6 +48,7 @@ import type { TransferService } from "./transfer/transfer.ts";
 import { openVolumeStore } from "./volume/open.ts";
 import { volumeSchema } from "./volume/schema.ts";
 import type { VolumeStore } from "./volume/store.ts";
+import type { VolumeVerbs } from "./volume/verbs.ts";
 import { openForeignDrivers, openVolumeDrivers } from "./volume-driver/list.ts";
 
 export type EngineOptions = {
@@ -86,6 +87,7 @@ export type Engine = AsyncDisposable & {
   readonly images: ImageStore;
   readonly imageViews: ImageViews;
   readonly volumes: VolumeStore;
+  readonly volumeVerbs: VolumeVerbs;
   readonly networks: NetworkStore;
   readonly containers: ContainerService;
   readonly transfer: TransferService;
@@ -128,7 +130,9 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     folders: pluginFolders(options.pluginDirs),
     report: options.report,
   });
-  const volumes = await openVolumeStore({ database, drivers, foreign, pool, remote, events });
+  const longPool = stack.use(createPool({ onIdle: giveBackMemory }));
+  const root = dataRoot;
+  const volumes = await openVolumeStore({ database, drivers, foreign, pool, longPool, remote, events, root });
   const networks = await openNetworkStore({ database, events });
   const runtime = stack.use(await openRuntime({ execRoot }));
   const parts = { database, layers, images, volumes, runtime, events, pool };
@@ -142,6 +146,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     }),
   );
   await volumes.settle();
+  const volumeVerbs = volumes.verbs(containers.volumeUsers);
   stack.defer(forgetNetworksOfRemoved(events, networks, options.report));
   await sweepStaging(dataRoot, pool);
   const transfer = lazyTransfer({ layers, images, events, stagingRoot: join(dataRoot, "staging") });
@@ -166,6 +171,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     images,
     imageViews: viewsOf(images, layers, containers),
     volumes,
+    volumeVerbs,
     networks,
     containers,
     transfer,

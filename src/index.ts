@@ -9,3 +9,4 @@ export type { LayerInfo, LayerStore } from "./layer/store.ts";
 export type { Network, NetworkStore } from "./network/store.ts";
 export type { ImportOptions, LoadedImage, TransferService } from "./transfer/transfer.ts";
 export type { NewVolume, Volume, VolumeDriverState, VolumeStore } from "./volume/store.ts";
+export type { VolumeProgress, VolumeVerbs, VolumeWork } from "./volume/verbs.ts";

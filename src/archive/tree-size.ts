@@ -8,18 +8,30 @@ import { AT_FDCWD, closeRead, type FileStat, O, openat2, readDirectory, statat }
 import { bytesOf } from "./bytes.ts";
 import { isDirectory, openDirectory } from "./root-tree.ts";
 
-export type TreeSize = { readonly bytes: number; readonly inodes: number };
+export type TreeSize = {
+  readonly bytes: number;
+  readonly inodes: number;
+  /** Bytes of the blocks that all of it takes, directories too. */
+  readonly allocated: number;
+};
 
-type Walk = { bytes: number; inodes: number; readonly linked: Set<string>; readonly sizeOf: SizeOf };
+type Walk = {
+  bytes: number;
+  inodes: number;
+  allocated: number;
+  readonly linked: Set<string>;
+  readonly sizeOf: SizeOf;
+};
 
 type SizeOf = (name: Buffer, stat: FileStat) => number;
 
 /** `path` is a host path of our own choice; `sizeOf` says what one that is no directory counts. */
 export function treeSize(path: string, sizeOf: SizeOf = (_, stat) => stat.size): TreeSize {
-  const walk: Walk = { bytes: 0, inodes: 1, linked: new Set(), sizeOf };
+  const walk: Walk = { bytes: 0, inodes: 1, allocated: 0, linked: new Set(), sizeOf };
   const top = openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY });
   const open = [top];
   try {
+    walk.allocated = statat(top, "").blocks * 512;
     const todo = [readDirectory(top)];
     for (;;) {
       const fd = open.at(-1);
@@ -36,7 +48,7 @@ export function treeSize(path: string, sizeOf: SizeOf = (_, stat) => stat.size):
   } finally {
     for (const fd of open) closeRead(fd);
   }
-  return { bytes: walk.bytes, inodes: walk.inodes };
+  return { bytes: walk.bytes, inodes: walk.inodes, allocated: walk.allocated };
 
   /** The names in a directory that is now open. */
   function enter(fd: number, name: Buffer): Buffer[] | undefined {
@@ -63,6 +75,7 @@ function count(fd: number, name: Buffer, walk: Walk): boolean {
     walk.linked.add(inode);
   }
   walk.inodes++;
+  walk.allocated += stat.blocks * 512;
   if (!directory) walk.bytes += walk.sizeOf(name, stat);
   return directory;
 }

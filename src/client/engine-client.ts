@@ -2,6 +2,8 @@
  * A small typed client of the engine over its unix socket. Answers are decoded by the caller's schema-like function;
  * refusals come back as the engine's own errors, by the one status table read backwards.
  */
+import { once } from "node:events";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { EngineError, type ErrorCode, httpStatus, systemCode } from "../base/errors.ts";
 import { request } from "../base/node-http.ts";
 
@@ -13,9 +15,15 @@ const codes = new Map<number, ErrorCode>(
 codes.set(500, "internal");
 
 export type EngineClient = {
-  readonly get: (path: string) => Promise<unknown>;
-  /** Without a body; waits as long as the engine works. */
-  readonly post: (path: string) => Promise<unknown>;
+  /** `patient`: waits as long as the engine works. */
+  readonly get: (path: string, options?: { readonly patient?: boolean }) => Promise<unknown>;
+  /** Waits as long as the engine works; `body` is sent as JSON. */
+  readonly post: (path: string, body?: unknown) => Promise<unknown>;
+  readonly delete: (path: string) => Promise<unknown>;
+  /** A POST whose answer is messages, one JSON document a line; a message that tells of an error is thrown. */
+  readonly messages: (path: string, body?: unknown) => AsyncIterable<unknown>;
+  /** A GET whose answer is bytes. */
+  readonly bytes: (path: string) => AsyncIterable<Uint8Array>;
 };
 
 /** `host` is `unix:///path`. Throws invalid_argument for anything else. */
@@ -24,40 +32,91 @@ export function openClient(host: string = `unix://${defaultSocket}`): EngineClie
     throw new EngineError("invalid_argument", `invalid host ${host}: strata reaches an engine over unix:///path`);
   const socketPath = host.slice("unix://".length);
   return {
-    get: (path) => ask({ socketPath, path, method: "GET", timeout: 30_000 }),
-    post: (path) => ask({ socketPath, path, method: "POST", timeout: 0 }),
+    get: (path, options) => ask({ socketPath, path, method: "GET", timeout: options?.patient === true ? 0 : 30_000 }),
+    post: (path, body) => ask({ socketPath, path, method: "POST", timeout: 0, body }),
+    delete: (path) => ask({ socketPath, path, method: "DELETE", timeout: 0 }),
+    messages: (path, body) => messagesOf({ socketPath, path, method: "POST", timeout: 0, body }),
+    bytes: (path) => bytesOf({ socketPath, path, method: "GET", timeout: 0 }),
   };
 }
 
 type Question = {
   readonly socketPath: string;
   readonly path: string;
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   readonly timeout: number;
+  /** Bytes as they come, or what is sent as JSON. */
+  readonly body?: unknown;
 };
 
-function ask(question: Question): Promise<unknown> {
+async function ask(question: Question): Promise<unknown> {
+  const response = await send(question);
+  return answerOf(response.statusCode ?? 500, await textOf(response));
+}
+
+async function* messagesOf(question: Question): AsyncGenerator<unknown, void> {
+  let rest = "";
+  for await (const chunk of bytesOf(question, "utf8")) {
+    const lines = (rest + String(chunk)).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line.trim() !== "") yield messageOf(line);
+  }
+  if (rest.trim() !== "") yield messageOf(rest);
+}
+
+function messageOf(line: string): unknown {
+  const message: unknown = JSON.parse(line);
+  if (typeof message === "object" && message !== null && "error" in message)
+    throw new EngineError("internal", String(message.error));
+  return message;
+}
+
+/** What is left early is broken off. */
+async function* bytesOf(question: Question, encoding?: BufferEncoding): AsyncGenerator<Uint8Array, void> {
+  const response = await send(question);
+  try {
+    if ((response.statusCode ?? 500) >= 400) answerOf(response.statusCode ?? 500, await textOf(response));
+    if (encoding !== undefined) response.setEncoding(encoding);
+    yield* response;
+  } finally {
+    response.destroy();
+  }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  let text = "";
+  response.setEncoding("utf8");
+  for await (const part of response) text += String(part);
+  return text;
+}
+
+/** Resolves with the beginning of the answer. */
+function send(question: Question): Promise<IncomingMessage> {
+  const { body, ...where } = question;
   return new Promise((resolve, reject) => {
-    const call = request(question, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (part: string) => {
-        text += part;
-      });
-      response.on("error", reject);
-      response.on("end", () => {
-        try {
-          resolve(answerOf(response.statusCode ?? 500, text));
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
+    const headers =
+      body === undefined ? {} : { "Content-Type": isStream(body) ? "application/x-tar" : "application/json" };
+    const call = request({ ...where, headers }, resolve);
     call.on("timeout", () => call.destroy(new EngineError("deadline_exceeded", "the engine does not answer")));
     call.on("error", (error) => reject(unreachable(error, question.socketPath)));
-    call.end();
+    if (isStream(body)) void sendBody(call, body).catch((error: unknown) => call.destroy(asError(error)));
+    else call.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
+
+/** An engine that has refused reads no more: its answer says why. */
+async function sendBody(call: ClientRequest, body: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of body) {
+    if (call.destroyed || call.writableEnded) return;
+    if (!call.write(chunk)) await Promise.race([once(call, "drain"), once(call, "close"), once(call, "response")]);
+  }
+  call.end();
+}
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
+
+const isStream = (body: unknown): body is AsyncIterable<Uint8Array> =>
+  typeof body === "object" && body !== null && Symbol.asyncIterator in body;
 
 function answerOf(status: number, text: string): unknown {
   const value: unknown = text === "" ? undefined : JSON.parse(text);

@@ -7,6 +7,7 @@ import type { ImageId } from "../base/digest.ts";
 import type { MountPoint, MountRequest } from "../base/mount-point.ts";
 import type { RunConfig } from "../base/oci.ts";
 import type { Attachment, ContainerStats, ProcessTable } from "../runtime/runtime.ts";
+import type { VolumeUsers } from "../volume/users.ts";
 
 export type { MountPoint, MountPointType, MountRequest } from "../base/mount-point.ts";
 
@@ -190,6 +191,8 @@ export type ForkOptions = { readonly name: string | undefined; readonly volumes:
 
 /** What the API, the builder and the library ask of containers. Ids may be full ids, unique prefixes or names unless said otherwise. */
 export interface ContainerService extends AsyncDisposable {
+  /** Who uses which volume, for the volume store's verbs. */
+  readonly volumeUsers: VolumeUsers;
   create(request: NewContainer): Promise<{ readonly id: string; readonly warnings: readonly string[] }>;
   /** Throws not_found "No such container: x". */
   get(nameOrId: string): Container;

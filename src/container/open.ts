@@ -29,6 +29,7 @@ import { startContainer } from "./start.ts";
 import { restartContainer, stopContainer } from "./stop.ts";
 import { updateContainer } from "./update.ts";
 import { VolatileStates } from "./volatile-state.ts";
+import { volumeUsersOf } from "./volume-users.ts";
 
 export { containerSchema } from "./record.ts";
 
@@ -59,6 +60,7 @@ function serviceOf(context: Context, closing: AbortController): ContainerService
   const { entries, execs } = context;
   const get = (nameOrId: string) => entries.get(nameOrId);
   return {
+    volumeUsers: volumeUsersOf(context),
     create: (request) => createContainer(context, request),
     get: (name) => get(name).view(),
     list: (options) => listContainers(context, options),

@@ -11,7 +11,9 @@ import type { Database } from "../metadata/database.ts";
 import type { VolumeDriver } from "../volume-driver/driver.ts";
 import { isRemote } from "../volume-driver/remote.ts";
 import type { Breakers } from "./breaker.ts";
+import type { Busy } from "./busy.ts";
 import type { Drivers } from "./drivers.ts";
+import type { KeptCopies } from "./kept-copies.ts";
 import { findRecord, listRecords, publicOf, referencesOf, specOf } from "./records.ts";
 import type { Volume } from "./store.ts";
 
@@ -19,6 +21,8 @@ export type VolumeContext = {
   readonly database: Database;
   readonly drivers: Drivers;
   readonly pool: Pool;
+  /** For work that takes long. */
+  readonly longPool: Pool;
   readonly events: EventBus;
   /** The way to what may hang, and what is known not to answer. */
   readonly remote: Remote;
@@ -26,6 +30,11 @@ export type VolumeContext = {
   /** Who this store is among all that may share a volume. */
   readonly owner: string;
   readonly locks: NameLocks;
+  readonly busy: Busy;
+  /** Volume -> uses that began here and have not ended. */
+  readonly uses: Map<string, Set<string>>;
+  /** Where full copies are kept that no driver keeps; undefined: nowhere. */
+  readonly copies: KeptCopies | undefined;
   /** Volumes known to hold no interrupted copy-up. */
   readonly whole: Set<string>;
   /** `settled`: every container that outlived the engine has its volumes again. */
@@ -61,6 +70,12 @@ export const isRemoteVolume = (context: VolumeContext, volume: Volume): boolean 
 export function poolFor(context: VolumeContext, volume: Volume): Pool {
   if (!isRemoteVolume(context, volume)) return context.pool;
   return context.remote.pool(`${volume.driver}/${volume.name}`, `volume ${volume.name} of driver ${volume.driver}`);
+}
+
+/** As {@link poolFor} for work that takes long, on the files of all of these. */
+export function longPoolFor(context: VolumeContext, ...volumes: readonly Volume[]): Pool {
+  const remote = volumes.find((volume) => isRemoteVolume(context, volume));
+  return remote === undefined ? context.longPool : poolFor(context, remote);
 }
 
 export const missingVolume = (name: string): EngineError => new EngineError("not_found", `get ${name}: no such volume`);

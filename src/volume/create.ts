@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { EngineError, errorCode, errorMessage } from "../base/errors.ts";
-import type { VolumeDescription } from "../volume-driver/driver.ts";
+import type { VolumeDescription, VolumeDriver, VolumeSpec } from "../volume-driver/driver.ts";
 import { driverOf, findVolume, refuseReferenced, type VolumeContext } from "./context.ts";
 import { described, fillNew, foreignVolume, isLost } from "./foreign.ts";
 import { finishRemoval } from "./reconcile.ts";
@@ -16,13 +16,42 @@ const defaultDriver = "local";
 
 export type CreatedVolume = Volume & { readonly created: boolean };
 
-export async function createVolume(context: VolumeContext, request: NewVolume): Promise<CreatedVolume> {
+/** How a volume that must not be there yet comes to be. */
+export type Making = {
+  /** Instead of the driver's `create`. */
+  readonly make?: (driver: VolumeDriver, spec: VolumeSpec) => Promise<void>;
+  readonly fill?: NewVolume["fill"];
+};
+
+export function createVolume(context: VolumeContext, request: NewVolume): Promise<CreatedVolume> {
+  return create(context, request, async (volume) => {
+    const existing = await existingVolume(context, volume, request);
+    if (existing !== undefined) return { ...sameDriver(existing, request.driver), created: false };
+    return make(context, volume, { fill: request.fill });
+  });
+}
+
+/** As {@link createVolume}, but a name that is taken is a conflict. */
+export function createNewVolume(context: VolumeContext, request: NewVolume, making: Making): Promise<CreatedVolume> {
+  const taken = (name: string): EngineError => new EngineError("conflict", `a volume ${name} exists already`);
+  return create(context, request, async (volume) => {
+    const existing = await existingVolume(context, volume, { name: volume.name });
+    if (existing !== undefined) throw taken(volume.name);
+    const made = await make(context, volume, making);
+    if (!made.created) throw taken(volume.name);
+    return made;
+  });
+}
+
+function create(
+  context: VolumeContext,
+  request: NewVolume,
+  work: (volume: Volume) => Promise<CreatedVolume>,
+): Promise<CreatedVolume> {
   const volume = newVolume(request);
   return context.locks.run(volume.name, async () => {
     try {
-      const existing = await existingVolume(context, volume, request);
-      if (existing !== undefined) return { ...sameDriver(existing, request.driver), created: false };
-      return await make(context, volume, request.fill);
+      return await work(volume);
     } catch (cause) {
       throw new EngineError(errorCode(cause), `create ${volume.name}: ${errorMessage(cause)}`, { cause });
     }
@@ -68,7 +97,7 @@ async function finishLeft({ database, drivers }: VolumeContext, name: string): P
   await finishRemoval(database, drivers.of(left.driver), left);
 }
 
-async function make(context: VolumeContext, wanted: Volume, fill: NewVolume["fill"]): Promise<CreatedVolume> {
+async function make(context: VolumeContext, wanted: Volume, making: Making): Promise<CreatedVolume> {
   const { database, events } = context;
   const driver = await context.drivers.open(wanted.driver);
   const spec = specOf(wanted);
@@ -81,9 +110,9 @@ async function make(context: VolumeContext, wanted: Volume, fill: NewVolume["fil
   let made = foreign !== true;
   let mountpoint: string;
   try {
-    await driver.create(spec);
+    await (making.make?.(driver, spec) ?? driver.create(spec));
     made = true;
-    if (fill !== undefined) await fillNew(driver, spec, fill);
+    if (making.fill !== undefined) await fillNew(driver, spec, making.fill);
     mountpoint = (await driver.describe(spec)).mountpoint ?? "";
     await database.transact([readyStatement(wanted.name, mountpoint)]);
   } catch (error) {

@@ -5,13 +5,20 @@
 import { statfsSync } from "node:fs";
 import { setImmediate as rest } from "node:timers/promises";
 import { Mirror, type PassKind, type PassResult } from "../archive/mirror-tree.ts";
+import { EngineError } from "../base/errors.ts";
 import { syncFilesystem } from "../host/durable.ts";
 import type { TaskContext } from "../host/pool.ts";
-import { AT_FDCWD, closeFd, O, openat2 } from "../host/sys.ts";
+import { emptyDirectory } from "../host/remove-tree.ts";
+import { AT_FDCWD, closeFd, O, openat2, readDirectory, statat } from "../host/sys.ts";
 import { linesOf } from "./lines.ts";
 
 /** Host paths of directories. */
-export type MirrorArgument = { readonly source: string; readonly target: string };
+export type MirrorArgument = {
+  readonly source: string;
+  readonly target: string;
+  /** The target must have nothing in it, and is emptied again when the copy fails. */
+  readonly fresh?: boolean;
+};
 export type MirrorCommand = { readonly kind: PassKind; readonly thorough?: boolean };
 export type MirrorMessage =
   | { readonly passed: { readonly entries: number; readonly bytes: number } }
@@ -23,11 +30,33 @@ const honest: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e, 0x2
 const stride = 25;
 const tellEvery = 200;
 
-export async function mirrorTask({ source, target }: MirrorArgument, context: TaskContext): Promise<void> {
+export async function mirrorTask({ source, target, fresh }: MirrorArgument, context: TaskContext): Promise<void> {
   using from = opened(source);
   using to = opened(target);
+  if (fresh !== true) return await passes({ source, from: from.fd, target, to: to.fd }, context);
+  refuseUsed(from.fd, to.fd);
+  try {
+    await passes({ source, from: from.fd, target, to: to.fd }, context);
+  } catch (error) {
+    emptyDirectory(to.fd);
+    throw error;
+  }
+}
+
+/** Options of a volume may name storage that is there already. */
+function refuseUsed(from: number, to: number): void {
+  const [source, target] = [statat(from, ""), statat(to, "")];
+  if (source.ino === target.ino && source.dev === target.dev)
+    throw new EngineError("conflict", "both volumes have the same storage: give the new one options of its own");
+  if (readDirectory(to).some((name) => name.toString("latin1") !== "lost+found"))
+    throw new EngineError("conflict", "the new volume's storage is not empty: give it options of its own");
+}
+
+type Trees = { readonly source: string; readonly from: number; readonly target: string; readonly to: number };
+
+async function passes({ source, from, target, to }: Trees, context: TaskContext): Promise<void> {
   const trusted = honest.has(Number(statfsSync(source).type));
-  const mirror = new Mirror(from.fd, to.fd, context.signal);
+  const mirror = new Mirror(from, to, context.signal);
   for await (const line of linesOf(context.input)) {
     const command = JSON.parse(line) as MirrorCommand;
     const syncedAt = Date.now();

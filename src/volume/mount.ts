@@ -5,16 +5,48 @@ import { driverOf, findVolume, haveVolume, isRemoteVolume, poolFor, type VolumeC
 import { copyUpInto, finishCopyUpIn, isCopyUpLeft } from "./copy-up.ts";
 import type { CopyUpPlace } from "./copy-up-task.ts";
 import { specOf } from "./records.ts";
+import { finishRestore } from "./restore-copy.ts";
 import type { Volume } from "./store.ts";
+import { usedStatement } from "./verb-records.ts";
 
 export async function mountVolume(context: VolumeContext, name: string, use: string): Promise<string> {
-  return context.locks.run(name, async () => mountWhole(context, haveVolume(context, name), use));
+  return context.locks.run(name, async () => {
+    const path = await mountWhole(context, haveVolume(context, name), use);
+    context.uses.set(name, (context.uses.get(name) ?? new Set()).add(use));
+    await noteUse(context, name);
+    return path;
+  });
 }
 
 export async function unmountVolume(context: VolumeContext, name: string, use: string): Promise<void> {
   await context.locks.run(name, async () => {
     const volume = findVolume(context, name);
-    if (volume !== undefined) await driverOf(context, volume).unmount(specOf(volume), use);
+    if (volume === undefined) return;
+    await driverOf(context, volume).unmount(specOf(volume), use);
+    const uses = context.uses.get(name);
+    if (uses?.delete(use) !== true) return;
+    if (uses.size === 0) context.uses.delete(name);
+    await noteUse(context, name);
+  });
+}
+
+/** When it was last used; a power cut may take that. What was found running at start-up is no new use. */
+async function noteUse({ database, now }: VolumeContext, name: string): Promise<void> {
+  if (now.settled) await database.transact([usedStatement(name, new Date().toISOString())], { durable: false });
+}
+
+/** A use by the engine's own work, which ends when it is disposed. */
+export async function useVolume(
+  context: VolumeContext,
+  name: string,
+): Promise<AsyncDisposable & { readonly path: string; readonly volume: Volume }> {
+  const use = `work-${randomBytes(16).toString("hex")}`;
+  return context.locks.run(name, async () => {
+    const volume = haveVolume(context, name);
+    const path = await mountWhole(context, volume, use);
+    const end = (): Promise<void> =>
+      context.locks.run(name, () => driverOf(context, volume).unmount(specOf(volume), use));
+    return { path, volume, [Symbol.asyncDispose]: end };
   });
 }
 
@@ -43,13 +75,19 @@ function placeOf(context: VolumeContext, volume: Volume, path: string): CopyUpPl
   return { volume: path, beside, owner: context.owner };
 }
 
-/** Mounts; a copy-up that a crash interrupted is finished before anybody sees the volume. The caller holds its lock. */
+/** Mounts; a copy-up or a restore that a crash interrupted is finished before anybody sees the volume. The caller holds its lock. */
 export async function mountWhole(context: VolumeContext, volume: Volume, use: string): Promise<string> {
   const driver = driverOf(context, volume);
   const path = await driver.mount(specOf(volume), use);
   if (context.whole.has(volume.name)) return path;
   // Taken up again under a container that runs: what is remote may not answer, and start-up does not wait.
   if (!context.now.settled && isRemoteVolume(context, volume)) return path;
+  try {
+    await finishRestore(context, volume, path);
+  } catch (error) {
+    await driver.unmount(specOf(volume), use);
+    throw error;
+  }
   try {
     const place = placeOf(context, volume, path);
     if (isRemoteVolume(context, volume) || (await isCopyUpLeft(place)))

@@ -11,15 +11,18 @@ import { Remote } from "../host/remote.ts";
 import type { Database } from "../metadata/database.ts";
 import type { VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
 import { Breakers } from "./breaker.ts";
+import { Busy } from "./busy.ts";
 import { findVolume, type VolumeContext } from "./context.ts";
 import { createVolume } from "./create.ts";
 import { Drivers } from "./drivers.ts";
+import { KeptCopies } from "./kept-copies.ts";
 import { getVolume, listVolumes, volumeUsage } from "./look.ts";
 import { copyUpVolume, mountVolume, unmountVolume } from "./mount.ts";
-import { reconcile } from "./reconcile.ts";
+import { finishRenames, reconcile } from "./reconcile.ts";
 import { holdStatement, referencesOf, releaseStatement } from "./records.ts";
 import { pruneVolumes, removeVolume } from "./remove.ts";
 import type { VolumeStore } from "./store.ts";
+import { verbsOf } from "./verbs/all.ts";
 
 export type VolumeStoreOptions = {
   readonly database: Database;
@@ -31,6 +34,10 @@ export type VolumeStoreOptions = {
   /** The way to volumes that may hang; one of its own when undefined. */
   readonly remote?: Remote | undefined;
   readonly events: EventBus;
+  /** The data root, where the store keeps copies that no driver keeps; nothing is kept without it. */
+  readonly root?: string | undefined;
+  /** For work that takes long, so that nobody waits for its threads; `pool` when undefined. */
+  readonly longPool?: Pool | undefined;
 };
 
 /** Half-made and half-removed volumes are gone, and volumes without a row have one, when it resolves. */
@@ -40,10 +47,26 @@ export async function openVolumeStore(options: VolumeStoreOptions): Promise<Volu
   const breakers = new Breakers();
   const guarding = { remote, breakers, isSettled: () => now.settled };
   const drivers = new Drivers(options.drivers, options.foreign, guarding);
+  await finishRenames(database, drivers.known);
   await reconcile(database, drivers.known);
-  const locks = new NameLocks();
-  const owner = ownerOf(database);
-  return storeOf({ database, owner, drivers, pool, events, remote, breakers, locks, whole: new Set(), now });
+  const copies = options.root === undefined ? undefined : new KeptCopies(options.root, pool);
+  await copies?.open(database);
+  return storeOf({
+    database,
+    owner: ownerOf(database),
+    drivers,
+    pool,
+    longPool: options.longPool ?? pool,
+    events,
+    remote,
+    breakers,
+    locks: new NameLocks(),
+    busy: new Busy(),
+    uses: new Map(),
+    copies,
+    whole: new Set(),
+    now,
+  });
 }
 
 /** The same after every restart; another one for a copy of the data root on another machine. */
@@ -72,6 +95,7 @@ function storeOf(context: VolumeContext): VolumeStore {
     unmount: (name, use) => unmountVolume(context, name, use),
     copyUp: (name, source) => copyUpVolume(context, name, source),
     usage: (name) => volumeUsage(context, name),
+    verbs: (users) => verbsOf({ ...context, users }),
     settle: async () => {
       context.now.settled = true;
       await drivers.settle();

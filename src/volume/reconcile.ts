@@ -13,6 +13,21 @@ import {
   specOf,
   type VolumeRecord,
 } from "./records.ts";
+import { endRename, pendingRenames, renameStatements } from "./verb-records.ts";
+
+/** A driver that was giving a volume another name has done so or not; its row follows. Comes before {@link reconcile}. */
+export async function finishRenames(database: Database, drivers: ReadonlyMap<string, VolumeDriver>): Promise<void> {
+  for (const [from, to] of pendingRenames(database)) {
+    const record = findRecord(database, from);
+    const driver = record === undefined ? undefined : drivers.get(record.driver);
+    if (record !== undefined && driver === undefined) continue;
+    const names = new Set(await driver?.list());
+    const done = record !== undefined && names.has(to) && !names.has(from);
+    const mountpoint = done ? (await driver?.describe({ ...specOf(record), name: to }))?.mountpoint : undefined;
+    const statements = done ? renameStatements(from, { name: to, mountpoint: mountpoint ?? "" }) : [endRename(from)];
+    await database.transact(statements);
+  }
+}
 
 export async function reconcile(database: Database, drivers: ReadonlyMap<string, VolumeDriver>): Promise<void> {
   for (const record of listRecords(database))

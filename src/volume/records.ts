@@ -100,7 +100,8 @@ function decode(row: Row): VolumeRecord {
   };
 }
 
-function decodeStrings(text: unknown): Readonly<Record<string, string>> {
+/** A JSON object of strings, as a column keeps it. */
+export function decodeStrings(text: unknown): Readonly<Record<string, string>> {
   const value: unknown = JSON.parse(String(text));
   if (typeof value !== "object" || value === null) return {};
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, String(item)]));

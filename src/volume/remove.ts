@@ -5,19 +5,22 @@ import { foundElsewhere } from "./create.ts";
 import { pruneFilter } from "./filters.ts";
 import { isLost } from "./foreign.ts";
 import { volumeUsage } from "./look.ts";
+import { dropMove } from "./moves.ts";
 import { deleteStatement, insertStatement, referencesOf, removingStatement, specOf } from "./records.ts";
-import type { PrunedVolumes, Volume, VolumeFilters } from "./store.ts";
+import { dropSnapshots } from "./snapshots.ts";
+import type { PrunedVolumes, RemoveOptions, Volume, VolumeFilters } from "./store.ts";
+import { forgetStatements } from "./verb-records.ts";
 
-export async function removeVolume(
-  context: VolumeContext,
-  name: string,
-  options: { readonly force: boolean },
-): Promise<void> {
+export async function removeVolume(context: VolumeContext, name: string, options: RemoveOptions): Promise<void> {
   await context.locks.run(name, async () => {
+    context.busy.refuse(name);
     const volume = findVolume(context, name) ?? (await foundElsewhere(context, name));
     if (volume === undefined && options.force) return;
     if (volume === undefined) throw missingVolume(name);
     try {
+      refuseReferenced(context, name);
+      await dropSnapshots(context, volume, options.snapshots === true);
+      await dropMove(context, name);
       await unmake(context, volume, options.force);
     } catch (cause) {
       throw new EngineError(errorCode(cause), `remove ${name}: ${errorMessage(cause)}`, { cause });
@@ -44,7 +47,7 @@ async function unmake(context: VolumeContext, volume: Volume, force: boolean): P
     }
   }
   // The removal is on record already: start-up would end it.
-  await database.transact([deleteStatement(volume.name)], { durable: false });
+  await database.transact([deleteStatement(volume.name), ...forgetStatements(volume.name)], { durable: false });
   context.whole.delete(volume.name);
   events.emit("volume", "destroy", volume.name, { driver: volume.driver });
 }

@@ -3,6 +3,8 @@
  * rows written with the container that makes them, so that they are right after any crash.
  */
 import type { Statement } from "../metadata/database.ts";
+import type { VolumeUsers } from "./users.ts";
+import type { VolumeVerbs } from "./verbs.ts";
 
 export type Volume = {
   readonly name: string;
@@ -29,6 +31,13 @@ export type NewVolume = {
   readonly createdAt?: string;
   /** Puts the first content into `path`. The volume is there, with the content on disk, once this has resolved, or not at all. */
   readonly fill?: (path: string) => Promise<void>;
+};
+
+export type RemoveOptions = {
+  /** Ignores an unknown name, and a foreign driver's failure. */
+  readonly force: boolean;
+  /** Its snapshots go with it. */
+  readonly snapshots?: boolean;
 };
 
 export type VolumeFilters = ReadonlyMap<string, readonly string[]>;
@@ -58,8 +67,8 @@ export interface VolumeStore {
   find(name: string): Volume | undefined;
   /** Filters dangling, name, driver, label; others are invalid_argument. */
   list(filters?: VolumeFilters): Promise<VolumeList>;
-  /** conflict "volume is in use - [ids]" while referenced; `force` ignores an unknown name, and a foreign driver's failure. */
-  remove(name: string, options: { readonly force: boolean }): Promise<void>;
+  /** conflict "volume is in use - [ids]" while referenced, and while it has snapshots unless they go with it. */
+  remove(name: string, options: RemoveOptions): Promise<void>;
   /** Returns names removed and bytes given back. `all` false: anonymous volumes only. */
   prune(filters: VolumeFilters): Promise<PrunedVolumes>;
   /** Containers that use a volume. */
@@ -79,4 +88,6 @@ export interface VolumeStore {
   readonly drivers: readonly string[];
   /** Every driver and whether this machine has what it needs, looked for now. */
   driverStates(): Promise<readonly VolumeDriverState[]>;
+  /** What Strata does beyond Docker's words; `users` knows the containers. */
+  verbs(users: VolumeUsers): VolumeVerbs;
 }

@@ -23,6 +23,7 @@ const parts = [
   "imageViews",
   "layers",
   "volumes",
+  "volumeVerbs",
   "networks",
   "transfer",
   "builder",

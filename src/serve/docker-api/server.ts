@@ -26,6 +26,7 @@ import { pingRoutes } from "./routes/ping.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { volumeDriverRoutes } from "./routes/volume-drivers.ts";
+import { volumeVerbRoutes } from "./routes/volume-verbs.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 import type { DockerApiServices } from "./services.ts";
 import { becomesSession, serveSessions } from "./upgrade.ts";
@@ -169,6 +170,7 @@ function addRoutes(app: FastifyInstance, services: DockerApiServices & { readonl
   statsRoutes(app, services);
   volumeRoutes(app, services);
   volumeDriverRoutes(app, services);
+  volumeVerbRoutes(app, services);
   networkRoutes(app, services);
   absentRoutes(app);
 }

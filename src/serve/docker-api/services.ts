@@ -7,6 +7,7 @@ import type { LayerStore } from "../../layer/store.ts";
 import type { NetworkStore } from "../../network/store.ts";
 import type { TransferService } from "../../transfer/transfer.ts";
 import type { VolumeStore } from "../../volume/store.ts";
+import type { VolumeVerbs } from "../../volume/verbs.ts";
 import type { ImageViews } from "./routes/images.ts";
 import type { EngineFacts } from "./system-services.ts";
 
@@ -16,6 +17,7 @@ export type DockerApiServices = {
   readonly imageViews: ImageViews;
   readonly layers: LayerStore;
   readonly volumes: VolumeStore;
+  readonly volumeVerbs: VolumeVerbs;
   readonly networks: NetworkStore;
   readonly transfer: TransferService;
   readonly builder: Builder;

@@ -52,7 +52,8 @@ export function volumeRoutes(app: FastifyInstance, { volumes }: VolumeServices):
   });
   app.put("/volumes/:name", async () => refuse("only cluster volumes can be updated, and Strata has no swarm"));
   app.delete("/volumes/:name", async (request, reply) => {
-    await volumes.remove(pathPart(request, "name"), { force: queryOf(request).flag("force") });
+    const force = queryOf(request).flag("force");
+    await volumes.remove(pathPart(request, "name"), { force, snapshots: force });
     sendEmpty(reply, 204);
   });
 }

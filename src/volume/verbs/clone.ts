@@ -1,0 +1,110 @@
+/** `clone`: by the driver where it can and the clone is to be like its source, else by copying through mounts of both. */
+import type { CopyCost, VolumeSpec } from "../../volume-driver/driver.ts";
+import { driverOf, longPoolFor } from "../context.ts";
+import { createNewVolume } from "../create.ts";
+import { useVolume } from "../mount.ts";
+import { ownSnapshots, snapshotOf } from "../snapshots.ts";
+import type { Volume } from "../store.ts";
+import { listCopies } from "../verb-records.ts";
+import type { CopyReport, NewVolumeOf, Snapshot, VolumeVerbs, VolumeWork } from "../verbs.ts";
+import { subject, type VerbContext } from "./context.ts";
+import { copyContent } from "./copy-content.ts";
+
+type Cloning = {
+  readonly from: Volume;
+  readonly snapshot: Snapshot | undefined;
+  readonly to: NewVolumeOf;
+  readonly work: VolumeWork;
+};
+
+export async function cloneVolume(
+  context: VerbContext,
+  ...[source, to, work = {}]: Parameters<VolumeVerbs["clone"]>
+): ReturnType<VolumeVerbs["clone"]> {
+  using _busy = context.busy.begin(source.name, "clone", { alone: false });
+  const from = await subject(context, source.name);
+  const snapshot = source.snapshot === undefined ? undefined : await snapshotOf(context, from, source.snapshot);
+  const cloning = { from, snapshot, to, work };
+  const began = performance.now();
+  const { volume, ...report } = (await cloneByDriver(context, cloning)) ?? (await cloneByCopy(context, cloning));
+  const seconds = (performance.now() - began) / 1000;
+  return { volume, report: { ...report, seconds } };
+}
+
+type Cloned = { readonly volume: Volume } & Omit<CopyReport, "seconds">;
+
+/** Undefined where the driver cannot. */
+async function cloneByDriver(context: VerbContext, { from, snapshot, to }: Cloning): Promise<Cloned | undefined> {
+  if (to.options !== undefined || (to.driver ?? from.driver) !== from.driver) return undefined;
+  if (snapshot?.keptBy === "store") return undefined;
+  const own = await ownSnapshots(context, from);
+  if (own === undefined) return undefined;
+  const { snapshots, spec, cost } = own;
+  const source = { spec, ...(snapshot === undefined ? {} : { snapshot: snapshot.name }) };
+  const still = { name: from.name, cost, live: snapshot === undefined };
+  const make = (_: unknown, target: VolumeSpec): Promise<void> =>
+    whileStill(context, still, () => snapshots.clone(source, target));
+  const volume = await createNewVolume(context, { ...requestOf(from, to), options: from.options }, { make });
+  return { volume, cost, byStore: false, bytes: undefined, consistent: true };
+}
+
+/** A copy that takes its time is of one moment only while nobody writes; what takes none needs no standing still. */
+export async function whileStill<T>(
+  context: VerbContext,
+  { name, cost, live }: { readonly name: string; readonly cost: CopyCost; readonly live: boolean },
+  work: () => Promise<T>,
+): Promise<T> {
+  if (cost === "constant" || !live) return work();
+  await using _held = await context.users.hold(name, { freeze: true });
+  return await context.locks.run(name, work);
+}
+
+async function cloneByCopy(context: VerbContext, { from, snapshot, to, work }: Cloning): Promise<Cloned> {
+  await using stack = new AsyncDisposableStack();
+  const { source, volume } = await sourceOf(context, { from, snapshot }, stack);
+  let done = { bytes: 0, consistent: true };
+  const request = requestOf(from, to);
+  const target = await context.drivers.open(request.driver);
+  const likeIt = { ...from, driver: target.name, options: request.options };
+  const fill = async (path: string): Promise<void> => {
+    const pool = longPoolFor(context, from, likeIt);
+    done = await copyContent(context, { volume, source, target: path, pool, work });
+  };
+  const made = await createNewVolume(context, request, { fill });
+  return { volume: made, cost: "copy", byStore: true, ...done };
+}
+
+/** Where the content is to be read, until the stack ends. */
+export async function sourceOf(
+  context: VerbContext,
+  { from, snapshot }: Pick<Cloning, "from" | "snapshot">,
+  stack: AsyncDisposableStack,
+): Promise<{ readonly source: string; readonly volume: string | undefined }> {
+  if (snapshot === undefined) return { source: stack.use(await useVolume(context, from.name)).path, volume: from.name };
+  const copy = listCopies(context.database, from.name).find(({ name }) => name === snapshot.name);
+  if (snapshot.keptBy === "store" && copy !== undefined && context.copies !== undefined)
+    return { source: context.copies.pathOf(copy.id), volume: undefined };
+  return { source: await throughClone(context, { from, snapshot: snapshot.name }, stack), volume: undefined };
+}
+
+/** A driver shows its snapshots to nobody but as a clone: one is made for the time being. */
+async function throughClone(
+  context: VerbContext,
+  { from, snapshot }: { readonly from: Volume; readonly snapshot: string },
+  stack: AsyncDisposableStack,
+): Promise<string> {
+  const own = await ownSnapshots(context, from);
+  const name = `strata-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
+  const driver = driverOf(context, from);
+  const spec = { name, options: from.options };
+  stack.defer(() => driver.remove(spec));
+  await own?.snapshots.clone({ spec: own.spec, snapshot }, spec);
+  stack.defer(() => driver.unmount(spec, "work"));
+  return driver.mount(spec, "work");
+}
+
+const requestOf = (from: Volume, to: NewVolumeOf) => {
+  const driver = to.driver ?? from.driver;
+  const options = to.options ?? (driver === from.driver ? from.options : {});
+  return { name: to.name, driver, options, labels: to.labels ?? {} };
+};
