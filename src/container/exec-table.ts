@@ -1,4 +1,7 @@
-/** Exec sessions by id. They die with the engine; an ended one is forgotten after five minutes, as Docker does. */
+/**
+ * Exec sessions by id. One that was started outlives the engine, as its process does; an ended one is forgotten after five
+ * minutes, as Docker does.
+ */
 import { EngineError } from "../base/errors.ts";
 import type { Exec } from "./container.ts";
 

@@ -1,5 +1,6 @@
 /** `exec`: one more process in a running container. A session is made first and started by whoever attaches to it. */
 import { randomBytes } from "node:crypto";
+import * as v from "valibot";
 import { EngineError } from "../base/errors.ts";
 import { buildProcess } from "../runtime/process-spec.ts";
 import type { Attachment, ExitStatus } from "../runtime/runtime.ts";
@@ -51,7 +52,7 @@ export async function startExec(
   try {
     const process = await processOf(entry, run, { ...exec, tty: exec.tty || options.tty });
     const { tty, attachStdin: stdin } = exec;
-    const request = { id: entry.id, execId, process, tty: tty || options.tty, stdin };
+    const request = { id: entry.id, execId, process, tty: tty || options.tty, stdin, note: noteOf(exec) };
     const started = await context.runtime.exec(request, options.attached);
     context.execs.set({ ...exec, running: true, pid: started.pid });
     const ended = watch(context, entry, { execId, exited: started.exited });
@@ -61,6 +62,37 @@ export async function startExec(
     context.execs.end(execId, failure.exitCode === 128 ? 126 : failure.exitCode);
     emit(context, entry, "exec_die", { execID: execId, exitCode: String(failure.exitCode) });
     throw failure.error;
+  }
+}
+
+/** What a later engine must know of a session that runs. */
+const noteShape = v.object({
+  command: v.array(v.string()),
+  env: v.array(v.string()),
+  user: v.optional(v.string()),
+  workingDir: v.optional(v.string()),
+  tty: v.boolean(),
+  attachStdin: v.boolean(),
+  attachStdout: v.boolean(),
+  attachStderr: v.boolean(),
+  privileged: v.boolean(),
+  detachKeys: v.optional(v.string()),
+});
+
+function noteOf(exec: Exec): NewExec {
+  const { id: _id, containerId: _container, running: _running, exitCode: _code, pid: _pid, ...asked } = exec;
+  return asked;
+}
+
+/** Sessions that outlived an engine, or ended without one: they are known again, and their exit codes are told. */
+export async function restoreExecs(context: Context, entry: Entry): Promise<void> {
+  for (const { execId, pid, note, exited } of await context.runtime.execs(entry.id)) {
+    const asked = v.safeParse(noteShape, note);
+    if (!asked.success) continue;
+    const { user, workingDir, detachKeys, ...rest } = asked.output;
+    const session = { ...rest, user, workingDir, detachKeys, id: execId, containerId: entry.id };
+    context.execs.set({ ...session, running: true, exitCode: undefined, pid });
+    void watch(context, entry, { execId, exited });
   }
 }
 

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import {
   addBusybox,
@@ -9,6 +11,7 @@ import {
   makeFolder,
   openEngine,
 } from "../../test/support/scratch-engine.ts";
+import { until } from "../../test/support/until.ts";
 
 /** Runs each life of an engine over one folder, one after another. */
 async function lives(...steps: readonly ((engine: Engine) => Promise<void>)[]): Promise<void> {
@@ -20,6 +23,9 @@ async function lives(...steps: readonly ((engine: Engine) => Promise<void>)[]): 
     if (index === steps.length - 1) await assertClean(engine);
   }
 }
+
+const quietly = { env: [], user: undefined, workingDir: undefined, privileged: false, detachKeys: undefined };
+const alone = { ...quietly, tty: false, attachStdin: false, attachStdout: false, attachStderr: false };
 
 test("a container outlives the engine, is taken up again, and its end is seen", async () => {
   let id = "";
@@ -35,24 +41,47 @@ test("a container outlives the engine, is taken up again, and its end is seen", 
       assert.deepEqual([containers.get(id).state.status, containers.get(id).state.pid], ["running", pid]);
       assert.match(containers.get(id).state.startedAt, /^20\d\d-/);
       const exit = containers.wait(id, "not-running");
-      const exec = await containers.createExec(id, {
-        command: ["touch", "/go"],
-        env: [],
-        user: undefined,
-        workingDir: undefined,
-        tty: false,
-        attachStdin: false,
-        attachStdout: false,
-        attachStderr: false,
-        privileged: false,
-        detachKeys: undefined,
-      });
+      const exec = await containers.createExec(id, { ...alone, command: ["touch", "/go"] });
       await containers.startExec(exec, { attached: false, tty: false });
       assert.deepEqual(await exit, { exitCode: 6 });
       assert.equal((await logOf(engine, id)).stdout, "one\n");
     },
     async ({ containers }) =>
       assert.deepEqual([containers.get(id).state.status, containers.get(id).state.exitCode], ["exited", 6]),
+  );
+});
+
+test("an exec outlives the engine: it is known again, and its exit code is told", async () => {
+  let id = "";
+  let [slow, quick] = ["", ""];
+  const start = async ({ containers }: Engine, script: string): Promise<string> => {
+    const exec = await containers.createExec(id, { ...alone, command: ["sh", "-c", script] });
+    await containers.startExec(exec, { attached: false, tty: false });
+    return exec;
+  };
+  await lives(
+    async (engine) => {
+      id = await createShell(engine, "sleep 100");
+      await engine.containers.start(id);
+      slow = await start(engine, "until test -e /go; do sleep 0.1; done; exit 9");
+      quick = await start(engine, "until test -e /now; do sleep 0.1; done; exit 3");
+      await writeFile(join(engine.layers.describeWritable(id).MergedDir ?? "", "now"), "");
+    },
+    async ({ containers, events, layers }) => {
+      const { running, command, pid, containerId } = containers.getExec(slow);
+      assert.deepEqual([running, command.at(-1)?.endsWith("exit 9"), containerId], [true, true, id]);
+      assert.match(await readFile(`/proc/${pid}/cmdline`, "utf8"), /exit 9/);
+      await assert.rejects(containers.startExec(slow, { attached: false, tty: false }), { code: "conflict" });
+      const died: string[] = [];
+      const forget = events.subscribe(({ action, attributes }) => {
+        if (action === "exec_die") died.push(`${attributes.execID} ${attributes.exitCode}`);
+      });
+      await until("the quick one has ended", () => containers.getExec(quick).exitCode === 3);
+      await writeFile(join(layers.describeWritable(id).MergedDir ?? "", "go"), "");
+      await until("the slow one has ended", () => containers.getExec(slow).exitCode === 9);
+      assert.equal(died.at(-1), `${slow} 9`);
+      forget();
+    },
   );
 });
 

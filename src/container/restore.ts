@@ -9,6 +9,7 @@ import { isError } from "../base/errors.ts";
 import { unmountAll } from "../host/mount.ts";
 import { type Context, now, saveLazily, timestamp } from "./context.ts";
 import { Entry } from "./entry.ts";
+import { restoreExecs } from "./exec.ts";
 import { finishRun, giveBackMounts, giveBackProcess, rootHolder } from "./exit.ts";
 import { removeByUser } from "./force-remove.ts";
 import { volumeNames } from "./mount-sources.ts";
@@ -69,6 +70,7 @@ async function adopt(context: Context, entry: Entry, known: VolatileState | unde
     stopRequested: known?.stoppedByUser === true,
     finish: (run, status) => finishRun(context, entry, { run, status, start: () => startLocked(context, entry) }),
   });
+  await restoreExecs(context, entry);
   return true;
 }
 

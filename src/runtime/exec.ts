@@ -1,6 +1,6 @@
 /**
- * `exec`: one more process in a container, with a conmon of its own below the bundle. It lives and dies with the daemon's
- * interest: its exit code comes back on the sync pipe, and its directory goes when it ended.
+ * `exec`: one more process in a container, with a conmon of its own below the bundle. Its exit code comes back on the sync pipe, and
+ * its directory goes when it was told; after a restart of the daemon find-execs.ts finds what was not.
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -12,7 +12,7 @@ import { enterConmonCgroup } from "./conmon-cgroup.ts";
 import { type RuntimeContext, removeDirectory, runningProcess } from "./context.ts";
 import { commonArguments, failureOf } from "./create.ts";
 import { within } from "./deadline.ts";
-import { execDirectoryOf, type ProcessDirectory } from "./layout.ts";
+import { type ExecDirectory, execDirectoryOf, type ProcessDirectory } from "./layout.ts";
 import type { Attachment, ExecOptions, ExitStatus } from "./runtime.ts";
 import { execFailure } from "./runtime-words.ts";
 
@@ -29,7 +29,7 @@ export type ExecSession = {
 export async function execIn(context: RuntimeContext, options: ExecOptions, attached: boolean): Promise<ExecSession> {
   await runningProcess(context, options.id);
   const directory = execDirectoryOf(context.layout, options.id, options.execId);
-  await makeDirectory(directory, options.execId);
+  await makeDirectory(directory, options);
   try {
     return await launch(context, options, { directory, attached });
   } catch (error) {
@@ -38,12 +38,14 @@ export async function execIn(context: RuntimeContext, options: ExecOptions, atta
   }
 }
 
-async function makeDirectory(directory: ProcessDirectory, execId: string): Promise<void> {
+async function makeDirectory(directory: ExecDirectory, { execId, note }: ExecOptions): Promise<void> {
   await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
   await mkdir(directory.path, { mode: 0o700 }).catch((error: unknown) => {
     if (systemCode(error) !== "EEXIST") throw error;
     throw new EngineError("conflict", `exec ${execId} was started already`);
   });
+  await mkdir(directory.exit);
+  if (note !== undefined) await writeFile(directory.note, JSON.stringify(note), { mode: 0o600 });
 }
 
 type Running = {
@@ -52,7 +54,7 @@ type Running = {
   /** undefined when the command has ended already. */
   readonly process: Promise<ProcessIdentity | undefined>;
 };
-type Place = { readonly directory: ProcessDirectory; readonly attached: boolean };
+type Place = { readonly directory: ExecDirectory; readonly attached: boolean };
 
 async function launch(
   context: RuntimeContext,
@@ -127,10 +129,11 @@ async function killIfAlive(process: ProcessIdentity | undefined): Promise<void> 
   if (process !== undefined) await signalProcess(process, sigkill);
 }
 
-function argumentsOf(context: RuntimeContext, options: ExecOptions, directory: ProcessDirectory): string[] {
+function argumentsOf(context: RuntimeContext, options: ExecOptions, directory: ExecDirectory): string[] {
   return [
     ...commonArguments(context, options.id, directory),
     ...["--exec", "--exec-process-spec", directory.config, "--bundle", directory.path, "--log-path", "none"],
+    ...["--exit-dir", directory.exit],
     ...(options.tty ? ["--terminal", "--leave-stdin-open"] : []),
     ...(options.stdin ? ["--stdin"] : []),
   ];

@@ -2,7 +2,7 @@
  * Where the runtime keeps things, all below the exec root:
  *
  *     containers/<id>/            bundle: config.json, process.json, attach, ctl, winsz, pidfile, conmon.pid, runtime.log, oom
- *     containers/<id>/exec/<x>/   the same of one exec session, without config.json
+ *     containers/<id>/exec/<x>/   the same of one exec session, without config.json, with spec.json, note.json, exit/<id>
  *     exits/<id>                  exit code, written by conmon by rename
  *     state/<id>/                 the OCI runtime's own
  */
@@ -26,6 +26,12 @@ export type ProcessDirectory = {
   readonly control: string;
   readonly runtimeLog: string;
   readonly oom: string;
+};
+
+export type ExecDirectory = ProcessDirectory & {
+  readonly note: string;
+  /** conmon's exit file is in it, by the container's id. */
+  readonly exit: string;
 };
 
 export function layoutOf(execRoot: string): Layout {
@@ -54,8 +60,13 @@ const filesOf = (path: string, config: string): ProcessDirectory => ({
 export const bundleOf = (layout: Layout, id: string): ProcessDirectory =>
   filesOf(join(layout.containers, checked(id)), "config.json");
 
-export const execDirectoryOf = (layout: Layout, id: string, execId: string): ProcessDirectory =>
-  filesOf(join(layout.containers, checked(id), "exec", checked(execId)), "spec.json");
+/** Where the sessions of a container have their directories. */
+export const execsOf = (layout: Layout, id: string): string => join(layout.containers, checked(id), "exec");
+
+export const execDirectoryOf = (layout: Layout, id: string, execId: string): ExecDirectory => {
+  const path = join(execsOf(layout, id), checked(execId));
+  return { ...filesOf(path, "spec.json"), note: join(path, "note.json"), exit: join(path, "exit") };
+};
 
 export const exitFileOf = (layout: Layout, id: string): string => join(layout.exits, checked(id));
 

@@ -13,6 +13,7 @@ import { freezeContainer, isFrozen, killContainer, resizeTerminal, updateContain
 import { createContainer } from "./create.ts";
 import { execIn } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
+import { findExecs } from "./find-execs.ts";
 import { bundleOf, layoutOf } from "./layout.ts";
 import { type ProgramVersions, readVersions } from "./program-versions.ts";
 import { removeContainer, settleLost } from "./remove.ts";
@@ -66,6 +67,7 @@ function runtimeOver(context: RuntimeContext, versions: ProgramVersions): Runtim
     start: (id) => startContainer(context, id),
     attach: (id) => attachTo(context, id),
     exec: (request, attached) => execIn(context, request, attached),
+    execs: (id) => findExecs(context, id),
     resize: (id, execId, size) => resizeTerminal(context, [id, execId], size),
     kill: (id, signal, all = false) => killContainer(context, id, { signal, all }),
     pause: (id) => freezeContainer(context, id, "pause"),

@@ -29,6 +29,18 @@ export type ExecOptions = {
   readonly process: Readonly<Record<string, unknown>>;
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** Kept with the session for whoever finds it after a restart; an object of JSON. */
+  readonly note?: object | undefined;
+};
+
+/** A session that an earlier runtime started. */
+export type FoundExec = {
+  readonly execId: string;
+  /** 0 when its command has ended. */
+  readonly pid: number;
+  readonly note: unknown;
+  /** Rejects when the runtime closes, or the container is removed, before. */
+  readonly exited: Promise<ExitStatus>;
 };
 
 export type ExitStatus = {
@@ -102,6 +114,8 @@ export interface Runtime extends AsyncDisposable {
     readonly attachment: Attachment | undefined;
     readonly exited: Promise<ExitStatus>;
   }>;
+  /** Sessions of the container that this runtime did not start and whose end nobody was told. To be asked once. */
+  execs(id: string): Promise<readonly FoundExec[]>;
   /** Size of the terminal of a container, or of an exec session. */
   resize(
     id: string,
