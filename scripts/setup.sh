@@ -30,12 +30,12 @@ bin/strata --version >/dev/null || true
 system="runc conmon tini busybox"
 case $purpose in
   test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock podman" ;;
-  vm) system="$system qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 unshare setpriv" ;;
+  vm) system="$system ip qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 unshare setpriv" ;;
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped
 [ "$purpose" = test ] && command -v apt-get >/dev/null 2>&1 && system="$system zfs-fuse"
 # a volume plugin that others wrote, programs that mount volumes, and servers for them
-[ "$purpose" = test ] && system="$system gocryptfs rclone sshd sshfs"
+[ "$purpose" = test ] && system="$system glusterd gocryptfs rclone sshd sshfs"
 seccomp=/usr/share/containers/seccomp.json
 
 missing=""
@@ -58,6 +58,7 @@ debian_package() {
     xz) echo xz-utils ;;
     unshare | setpriv | flock) echo util-linux ;;
     getfattr) echo attr ;;
+    glusterd) echo glusterfs-server ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     ip) echo iproute2 ;;
     sshd) echo openssh-server ;;
@@ -73,6 +74,7 @@ fedora_package() {
     mkfs.ext4) echo e2fsprogs ;;
     unshare | setpriv | flock) echo util-linux ;;
     getfattr) echo attr ;;
+    glusterd) echo glusterfs-server ;;
     qemu-system-x86_64) echo qemu-system-x86-core ;;
     ip) echo iproute ;;
     sshd) echo openssh-server ;;

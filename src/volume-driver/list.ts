@@ -6,6 +6,7 @@ import type { Remote } from "../host/remote.ts";
 import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openEncryptedDriver } from "./encrypted/driver.ts";
+import { openGlusterfsDriver } from "./glusterfs/driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
 import { openSshfsDriver } from "./sshfs/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
@@ -23,6 +24,7 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
   openTmpfsDriver,
   openEncryptedDriver,
   openSshfsDriver,
+  openGlusterfsDriver,
 ];
 
 /** Opens every driver, the default (`local`) first. */
