@@ -23,6 +23,8 @@ const { verbs } = await import("./verbs.ts");
 const all = process.env.STRATA_FAULTS === "all";
 const seed = Number(process.env.STRATA_SEED ?? Date.now() % 2 ** 31);
 const random = seededRandom(seed);
+/** The whole takes some ten minutes for each driver on a quiet machine. */
+const timeout = all ? 14_400_000 : 600_000;
 
 export type FaultSuite = {
   readonly factory: DriverFactory;
@@ -54,6 +56,9 @@ async function folderOn({ factory, filesystem }: FaultSuite): Promise<string> {
   return folder;
 }
 
+/** The reporter keeps what a test says until it ends; the whole takes long. */
+const say = (line: string): void => void process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
+
 /** One call in so many. */
 const sample = (oneIn: number): ((at: number) => boolean) => {
   const chosen = new Set(Array.from({ length: 5000 }, (_, at) => at).filter(() => random() < 1 / oneIn));
@@ -70,14 +75,16 @@ const formsOf = ({ every }: FaultSuite): readonly Form[] => [
 /** Registers the tests. */
 export function faultSuite(suite: FaultSuite): void {
   for (const form of formsOf(suite))
-    test(`${suite.factory.name}: ${form.title}, and the layer store keeps its promises (seed ${seed})`, async (t) => {
+    test(`${suite.factory.name}: ${form.title}, and the layer store keeps its promises (seed ${seed})`, {
+      timeout,
+    }, async (t) => {
       let failed = 0;
       let told = 0;
       const calls = new Map<string, number>();
       await using world = await FaultStore.make(suite.factory, await folderOn(suite), pool);
       for (let turn = 0; turn < form.turns; turn++)
-        for (const verb of verbs)
-          await runVerb(world, verb, {
+        for (const verb of verbs) {
+          const count = await runVerb(world, verb, {
             onward: form.onward,
             turn,
             everyWhole: all ? 10 : 60,
@@ -89,6 +96,8 @@ export function faultSuite(suite: FaultSuite): void {
               calls.set(name, (calls.get(name) ?? 0) + 1);
             },
           });
+          if (all) say(`${suite.factory.name}, ${form.title}, turn ${turn + 1}: ${verb.name}: ${count} calls`);
+        }
       const kinds = [...calls].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} ${count}`);
       t.diagnostic(`${failed} calls failed, ${told} were told; ${kinds.join(", ")}`);
       assert.ok(failed >= (form.oneIn === 1 ? 900 * form.turns : 8), "calls were failed");
