@@ -42,7 +42,7 @@ const cases: readonly Case[] = [
   { driver: "zfs", share: 1, short: true, home: zfsHome, skip: cannotMakePool() },
 ];
 
-const isLong = kills > 100;
+const isLong = process.env.STRATA_KILLS !== undefined;
 const chosen = cases.filter(({ driver, short }) => asked?.includes(driver) ?? (isLong || short));
 const shares = chosen.reduce((sum, { share }) => sum + share, 0);
 

@@ -5,7 +5,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Answer, Order } from "./guest/orders.ts";
 
-const orderDeadline = 240_000;
+const orderDeadline = 1_200_000;
 
 type Waiting = { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void };
 

@@ -116,7 +116,7 @@ async function workUntilCut(machine: Machine, world: World, { random }: Plan): P
       if (!(error instanceof MachineEnded)) throw error;
     }),
   );
-  const deadline = performance.now() + 300_000;
+  const deadline = performance.now() + 1_200_000;
   const watch = async (): Promise<void> => {
     while (history.acknowledged(log.length) < wanted && performance.now() < deadline) await sleep(5);
     await sleep(random() * 600);

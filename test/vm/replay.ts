@@ -12,7 +12,7 @@ import { type Blocks, blockSize } from "./disk-log.ts";
 import type { Answer, Order } from "./guest/orders.ts";
 
 const agent = new URL("./guest/agent.ts", import.meta.url).pathname;
-const startDeadline = 120_000;
+const startDeadline = 600_000;
 
 export class ReplayAgent implements AsyncDisposable {
   readonly #child: ChildProcess;
