@@ -4,7 +4,7 @@ import { linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "no
 import { join } from "node:path";
 import { test } from "node:test";
 import { mountAll, unmountAll } from "../host/mount.ts";
-import { pictureOf } from "../storage-driver/tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import { matchTree, unmatchedPaths } from "./match-tree.ts";
 import { changeTree, randomOf } from "./random-changes.fixture.ts";
 import { scratch } from "./tree.fixture.ts";

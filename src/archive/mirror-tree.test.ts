@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { pictureOf } from "../storage-driver/tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import { Mirror, type Pass, type PassResult } from "./mirror-tree.ts";
 import { changeTree, randomOf } from "./random-changes.fixture.ts";
 import { scratch } from "./tree.fixture.ts";

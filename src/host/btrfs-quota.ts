@@ -20,12 +20,14 @@ export function enableQuota(fd: number): void {
   ioctl(fd, request.rescanWait, 0);
 }
 
-/** Limits the subvolume that `fd` is in, in bytes. ENOTCONN where quotas are off. */
-export function limitSubvolume(fd: number, bytes: number): void {
+const noLimit = 2n ** 64n - 1n;
+
+/** Limits the subvolume that `fd` is in, in bytes; undefined takes the limit away. ENOTCONN where quotas are off. */
+export function limitSubvolume(fd: number, bytes: number | undefined): void {
   const argument = Buffer.alloc(48);
   // The group 0 means that of the descriptor's subvolume.
   argument.writeBigUInt64LE(limitReferenced, 8);
-  argument.writeBigUInt64LE(BigInt(bytes), 16);
+  argument.writeBigUInt64LE(bytes === undefined ? noLimit : BigInt(bytes), 16);
   ioctl(fd, request.groupLimit, argument);
 }
 

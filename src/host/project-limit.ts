@@ -12,7 +12,7 @@ import { mountAll, unmountAll } from "./mount.ts";
 import { limitProject, projectOf, projectUsage, setProject } from "./project-quota.ts";
 
 /** People number their own projects from 1. */
-const firstProject = 0x100000;
+export const firstProject = 0x100000;
 const lastProject = 0x7fffffff;
 const attempts = 100;
 const mebibyte = 1 << 20;

@@ -1,8 +1,8 @@
 /**
- * What the btrfs driver does in a pool worker: making, fixing and deleting subvolumes. A container may have made
- * subvolumes of its own inside its root (any owner of a directory can); they are found and deleted with it.
+ * What is done to btrfs's subvolumes in a pool worker: making, fixing, limiting and deleting them. A container may have made
+ * subvolumes of its own inside what it was given (any owner of a directory can); they are found and deleted with it.
  */
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import {
   createSnapshot,
@@ -52,9 +52,28 @@ export function limitTask({ path, bytes }: { readonly path: string; readonly byt
   }
 }
 
+/** Takes the limit away; without quotas there is none. */
+export function unlimitTask({ path }: { readonly path: string }): void {
+  using subvolume = opened(path);
+  try {
+    limitSubvolume(subvolume.fd, undefined);
+  } catch (error) {
+    if (systemCode(error) !== "ENOTCONN") throw error;
+  }
+}
+
 export function enableQuotaTask({ path }: { readonly path: string }): void {
   using folder = opened(path);
   enableQuota(folder.fd);
+}
+
+/**
+ * Deletes the subvolumes below the directory `path`, which is on btrfs: all of them, or without those in directories
+ * that are named in `closed`.
+ */
+export function destroySubvolumesIn(path: string, closed: readonly string[] = []): void {
+  using parent = opened(dirname(path));
+  destroyBelow(parent.fd, Buffer.from(basename(path)), closed);
 }
 
 /** Deletes every subvolume in `folder`; returns how many there were. */
@@ -92,14 +111,14 @@ function idOf(parentFd: number, name: Uint8Array): bigint {
 }
 
 /** Destroys every subvolume below the directory `name`. */
-function destroyBelow(parentFd: number, name: Uint8Array): void {
+function destroyBelow(parentFd: number, name: Uint8Array, closed: readonly string[] = []): void {
   const fd = openat2(parentFd, name, directory);
   try {
     for (const child of readDirectory(fd)) {
       const { mode, ino } = statat(fd, child);
       if ((mode & 0o170000) !== 0o040000) continue;
       if (ino === subvolumeInode) destroyWithNested(fd, child);
-      else destroyBelow(fd, child);
+      else if (!closed.includes(child.toString("latin1"))) destroyBelow(fd, child, closed);
     }
   } finally {
     closeFd(fd);

@@ -14,7 +14,7 @@ import { btrfs } from "../storage-driver/btrfs/driver.ts";
 import { fuseOverlayfs } from "../storage-driver/fuse-overlayfs/driver.ts";
 import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { loopHome, scratchHome } from "../storage-driver/scratch-home.ts";
-import { pictureOf } from "../storage-driver/tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
 import { zfs } from "../storage-driver/zfs/driver.ts";
 import { cannotMakePool, zfsHome } from "../storage-driver/zfs/zfs-pool.fixture.ts";

@@ -28,7 +28,7 @@ import type { Database } from "../metadata/database.ts";
 import { openDatabase } from "../metadata/open.ts";
 import { networkSchema } from "../network/open.ts";
 import { openStorageDriver } from "../storage-driver/select.ts";
-import { pictureOf } from "../storage-driver/tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import { volumeSchema } from "../volume/schema.ts";
 
 const schemas = [layerSchema, imageSchema, volumeSchema, networkSchema, containerSchema];

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, readdirSync, rmSync, unlinkSync, writeFileSync }
 import { isAbsolute, join } from "node:path";
 import { isError } from "../base/errors.ts";
 import { type ConformanceCase, fillBase, makeDirectory, one, text, three, two } from "./conformance-bench.ts";
-import { pictureOf } from "./tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 
 export const lifeCases: readonly ConformanceCase[] = [
   [

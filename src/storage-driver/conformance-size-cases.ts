@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { type Bench, type ConformanceCase, fillBase, one, text } from "./conformance-bench.ts";
 import { sizeOption } from "./size-limit.ts";
-import { pictureOf } from "./tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 
 const mebibyte = 1 << 20;
 const limit = 32;

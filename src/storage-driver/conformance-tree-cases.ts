@@ -27,7 +27,7 @@ import {
   three,
   two,
 } from "./conformance-bench.ts";
-import { pictureOf } from "./tree-picture.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 
 export const treeCases: readonly ConformanceCase[] = [
   [

@@ -1,82 +1,43 @@
 /**
- * The conformance suite of volume drivers: what every driver must do, whatever it is made of. It asks `traits`, never
- * the name. Every case gets a fresh root and ends by asserting that no mount, loop device or process of it is left.
+ * The conformance suite of volume drivers: what every driver must do, whatever it is made of. It asks `traits` and which
+ * optional members there are, never the name. Every case gets a fresh root and ends by asserting that no mount and no
+ * loop device below it, and no process for it, is left.
  */
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { leftBehind } from "../host/left-behind.ts";
-import type { Pool } from "../host/pool.ts";
-import { createPool } from "../host/worker-pool.ts";
-import type { VolumeDriver, VolumeSpec } from "./driver.ts";
+import {
+  type OpenVolumeDriver,
+  type VolumeCase,
+  type VolumeDriverCase,
+  type VolumeSetting,
+  withVolumeDriver,
+} from "./conformance-bench.ts";
+import { renameCases, sizeCases, updateCases } from "./conformance-change-cases.ts";
+import { snapshotCases } from "./conformance-snapshot-cases.ts";
 
-export type VolumeDriverCase = {
-  readonly root: string;
-  readonly driver: VolumeDriver;
-  /** Opens the driver again over the same root, as a restart of the engine does. */
-  readonly reopen: () => Promise<VolumeDriver>;
-  /** A volume of this name, the same at every call. */
-  readonly spec: (name: string) => VolumeSpec;
-  /** Another volume of this name: from now on `spec` gives it. */
-  readonly another: (name: string) => VolumeSpec;
-};
-
-/** What a driver needs for its volumes. */
-export type VolumeSetting = {
-  /** Options of a new volume. Where somebody else keeps the data, each `place` is one of its own, and empty. */
-  readonly options?: (given: { readonly root: string; readonly place: string }) => VolumeSpec["options"];
-};
-
-export type OpenVolumeDriver = (options: { readonly root: string; readonly pool: Pool }) => Promise<VolumeDriver>;
-
-/** Runs `work` over a fresh root. */
-export async function withVolumeDriver(
-  open: OpenVolumeDriver,
-  work: (given: VolumeDriverCase) => Promise<void>,
-  { options = () => ({}) }: VolumeSetting = {},
-): Promise<void> {
-  await using stack = new AsyncDisposableStack();
-  const root = await mkdtemp(join(tmpdir(), "volume-driver-"));
-  stack.defer(() => rm(root, { recursive: true, force: true }));
-  const pool = stack.use(createPool());
-  const reopen = (): Promise<VolumeDriver> => open({ root, pool });
-  const specs = new Map<string, VolumeSpec>();
-  const another = (name: string): VolumeSpec => {
-    const place = `${name}-${randomBytes(6).toString("hex")}`;
-    const spec = { name, options: options({ root, place }) };
-    specs.set(name, spec);
-    return spec;
-  };
-  const spec = (name: string): VolumeSpec => specs.get(name) ?? another(name);
-  await work({ root, driver: await reopen(), reopen, spec, another });
-  // Some stay mounted for as long as they exist.
-  const last = await reopen();
-  await last.settle?.();
-  for (const name of await last.list()) await last.remove({ name, options: {} });
-  assert.deepEqual(await leftBehind(root), [], "a mount, loop device or process is left");
-  assert.deepEqual(await processesFor(root), [], "a process is left");
-}
-
-/** Processes whose words or environment name the folder. */
-async function processesFor(root: string): Promise<readonly string[]> {
-  const pids = (await readdir("/proc")).filter((entry) => /^\d+$/.test(entry) && Number(entry) !== process.pid);
-  const texts = pids.map(async (pid) => {
-    const [words, environment] = await Promise.all(
-      ["cmdline", "environ"].map((file) => readFile(`/proc/${pid}/${file}`, "utf8").catch(() => "")),
-    );
-    return `${words} ${environment}`.includes(root) ? [`${pid}: ${words?.replaceAll("\0", " ")}`] : [];
-  });
-  return (await Promise.all(texts)).flat();
-}
+export { type VolumeDriverCase, type VolumeSetting, withVolumeDriver } from "./conformance-bench.ts";
 
 const notFound = { code: "not_found" };
 
 /** Registers the suite for one driver. */
 export function volumeDriverSuite(title: string, open: OpenVolumeDriver, setting: VolumeSetting = {}): void {
   const given = (work: (given: VolumeDriverCase) => Promise<void>) => () => withVolumeDriver(open, work, setting);
+  /** Cases of what not every driver has; a driver without it passes over them. */
+  const optional = (cases: readonly VolumeCase[], has: (given: VolumeDriverCase) => boolean): void => {
+    for (const [name, work] of cases)
+      test(
+        name,
+        given(async (bench) => {
+          if (has(bench))
+            await work(bench, (volume, options) => ({
+              name: volume,
+              options: { ...bench.spec(volume).options, ...options },
+            }));
+        }),
+      );
+  };
 
   describe(`volume driver ${title}`, () => {
     test(
@@ -194,5 +155,10 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver, setting
         assert.deepEqual(await driver.list(), []);
       }),
     );
+
+    optional(snapshotCases, ({ driver }) => driver.snapshots !== undefined);
+    optional(renameCases, ({ driver }) => driver.rename !== undefined);
+    optional(updateCases, ({ driver }) => driver.update !== undefined);
+    optional(sizeCases, ({ driver }) => driver.traits.sized === true);
   });
 }

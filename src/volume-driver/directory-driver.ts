@@ -12,20 +12,31 @@
  * life of the engine left is taken up again. `_data` is never looked into here: what is mounted there may never answer.
  */
 import { randomBytes } from "node:crypto";
-import { chmod, lstat, mkdir, readdir, rename } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { archiveTasks } from "../archive/task-url.ts";
 import { EngineError, errorCode, errorMessage, systemCode } from "../base/errors.ts";
+import { parseSize } from "../base/size.ts";
 import { syncDirectory, syncFilesystem, writeFileDurably } from "../host/durable.ts";
 import { isMountPoint, mountTable, unmountAllAsync } from "../host/mount.ts";
 import { NameLocks } from "../host/name-locks.ts";
 import type { Pool } from "../host/pool.ts";
 import { Remote } from "../host/remote.ts";
 import { isRemoteType } from "../host/remote-path.ts";
-import type { Requirement, VolumeDescription, VolumeDriver, VolumeSpec, VolumeTraits } from "./driver.ts";
-import { mountVolume, type VolumeMount } from "./mounting.ts";
-import type { ProgramKind } from "./program-kind.ts";
+import type { ContentSource, VolumeContent } from "./content.ts";
+import { isDirectory, makeDirectory } from "./directories.ts";
+import type { DirectoryKind } from "./directory-kind.ts";
+import { directorySnapshots } from "./directory-snapshots.ts";
+import type {
+  Requirement,
+  VolumeDescription,
+  VolumeDriver,
+  VolumeSnapshots,
+  VolumeSpec,
+  VolumeTraits,
+} from "./driver.ts";
+import { mountVolume } from "./mounting.ts";
 import { ProgramMounts, type ProgramPlace } from "./program-mount.ts";
 import { mountsRemote } from "./remote.ts";
 import { refuseMissing } from "./requirements.ts";
@@ -35,25 +46,6 @@ import { validateName } from "./volume-name.ts";
 const tasks = new URL("./discard-task.ts", import.meta.url);
 /** Milliseconds that a start waits for what nobody uses any more to end. */
 const settlePatience = 2000;
-
-/** What one driver is, over directories. */
-export type DirectoryKind = {
-  readonly name: string;
-  readonly traits: VolumeTraits;
-  /** Below the engine's data root. */
-  readonly folder: string;
-  /** What is mounted on a volume's directory, or undefined for a plain one. Pure; throws invalid_argument. */
-  readonly mountOf?: (options: VolumeSpec["options"]) => VolumeMount | undefined;
-  /** Instead: the program that mounts every volume. */
-  readonly program?: ProgramKind;
-  readonly requirements?: readonly Requirement[];
-  /** The content of `opts.json`. */
-  readonly optionsFile?: (mount: VolumeMount) => string;
-  /** Mounted until the volume is removed: unmounting would lose the data. */
-  readonly staysMounted?: boolean;
-  /** What is mounted is this machine's alone, and may be counted. */
-  readonly measured?: boolean;
-};
 
 export type DirectoryOptions = {
   /** The engine's data root. */
@@ -86,8 +78,10 @@ class DirectoryDriver implements VolumeDriver {
   readonly #pool: Pool;
   readonly #remote: Remote;
   readonly #programs: ProgramMounts | undefined;
+  readonly #content: VolumeContent | undefined;
   readonly requirements: readonly Requirement[];
-  /** One mounts or unmounts a volume at a time, also when whoever asked has given up waiting. */
+  readonly snapshots?: VolumeSnapshots;
+  /** One makes, changes, mounts or unmounts a volume at a time, also when whoever asked has given up waiting. */
   readonly #turns = new NameLocks();
   /** Volume -> the ids of its uses. */
   readonly #uses = new Map<string, Set<string>>();
@@ -107,6 +101,17 @@ class DirectoryDriver implements VolumeDriver {
     const detach = (target: string): Promise<void> =>
       remote.calls.detach(target, remote.patience(`what is mounted at ${target}`));
     this.#programs = kind.program && new ProgramMounts(kind.program, { root, pool, detach });
+    this.#content = kind.content?.({ root, pool });
+    const snapshots = this.#content?.snapshots;
+    if (snapshots === undefined) return;
+    this.snapshots = directorySnapshots({
+      snapshots,
+      folderOf: (spec) => this.#contentFolder(spec),
+      changing: (spec, work) => this.#turns.run(spec.name, () => this.#changing(spec, work)),
+      alone: (name, work) => this.#turns.run(name, work),
+      together: (names, work) => this.#together(names, work),
+      create: (spec, source) => this.#create(spec, source),
+    });
   }
 
   validate({ name, options }: VolumeSpec): void {
@@ -116,22 +121,26 @@ class DirectoryDriver implements VolumeDriver {
   }
 
   async create(spec: VolumeSpec): Promise<void> {
+    await this.#turns.run(spec.name, () => this.#create(spec));
+  }
+
+  async #create(spec: VolumeSpec, source?: ContentSource): Promise<void> {
     this.validate(spec);
-    if (await this.#has(spec)) return;
+    if (await this.#has(spec)) {
+      if (source === undefined) return;
+      throw new EngineError("conflict", `there is a volume ${spec.name} already`);
+    }
     const staging = join(this.#directory, `.new-${randomBytes(8).toString("hex")}`);
     try {
       await makeDirectory(staging, 0o701);
       await makeDirectory(join(staging, "_data"), 0o755);
-      const mount = this.#kind.mountOf?.(spec.options);
-      const text = mount && this.#kind.optionsFile?.(mount);
+      const text = this.#kind.optionsFile?.(spec.options);
       if (text !== undefined) await writeFileDurably(join(staging, "opts.json"), text);
+      if (this.#kind.mountOf?.(spec.options) === undefined) await this.#content?.make(staging, spec, source);
       await this.#programs?.prepare(spec, staging);
       await (this.#programs === undefined ? syncDirectory(staging) : syncFilesystem(staging));
-      await rename(staging, this.#pathOf(spec)).catch(async (error: unknown) => {
-        // Lost a race against another create of the same name: its volume is as good.
-        if (!(await this.#has(spec))) throw error;
-        await this.#discard(staging);
-      });
+      await rename(staging, this.#pathOf(spec));
+      await this.#content?.moved?.(this.#pathOf(spec));
       await syncDirectory(this.#directory);
     } catch (error) {
       await this.#discard(staging);
@@ -151,8 +160,7 @@ class DirectoryDriver implements VolumeDriver {
   }
 
   async #remove(spec: VolumeSpec): Promise<void> {
-    if ((this.#uses.get(spec.name)?.size ?? 0) > 0)
-      throw new EngineError("conflict", "volume has active mounts; stop the containers that use it first");
+    if (this.#isUsed(spec.name)) throw inUse();
     if (this.#programs !== undefined) await this.#programs.release(this.#placeOf(spec));
     else await this.#unmount(spec);
     const trash = join(this.#directory, `.gone-${randomBytes(8).toString("hex")}`);
@@ -164,6 +172,67 @@ class DirectoryDriver implements VolumeDriver {
     }
     await syncDirectory(this.#directory);
     await this.#discard(trash);
+  }
+
+  async update(spec: VolumeSpec, options: VolumeSpec["options"]): Promise<void> {
+    const wanted = { name: spec.name, options };
+    this.validate(wanted);
+    const changed = [...new Set([...Object.keys(spec.options), ...Object.keys(options)])].filter(
+      (name) => spec.options[name] !== options[name],
+    );
+    const fixed = changed.find((name) => this.#kind.fixedOptions?.includes(name));
+    if (fixed !== undefined)
+      throw new EngineError("invalid_argument", `the option ${fixed} says where the data is, and cannot be changed`);
+    await this.#turns.run(spec.name, async () => {
+      await this.describe(spec);
+      const onlySize = changed.every((name) => name === "size");
+      const work = (): Promise<void> => this.#update(wanted, changed.includes("size"));
+      await (onlySize && this.#isUsed(spec.name) ? work() : this.#changing(spec, work));
+    });
+  }
+
+  async #update({ name, options }: VolumeSpec, resized: boolean): Promise<void> {
+    const folder = this.#pathOf({ name });
+    const size = options.size === undefined ? 0 : parseSize(options.size);
+    if (resized) await this.#content?.resize(folder, size === 0 ? undefined : size, this.#isUsed(name));
+    const text = this.#kind.optionsFile?.(options);
+    if (text !== undefined) await writeFileDurably(join(folder, "opts.json"), text);
+    else await rm(join(folder, "opts.json"), { force: true });
+  }
+
+  async rename(spec: VolumeSpec, name: string): Promise<void> {
+    validateName(name);
+    await this.#together([spec.name, name], async () => {
+      await this.describe(spec);
+      if (await this.#has({ name })) throw new EngineError("conflict", `there is a volume ${name} already`);
+      await this.#changing(spec, () => rename(this.#pathOf(spec), this.#pathOf({ name })));
+      await this.#content?.moved?.(this.#pathOf({ name }));
+      await syncDirectory(this.#directory);
+    });
+  }
+
+  #isUsed = (name: string): boolean => (this.#uses.get(name)?.size ?? 0) > 0;
+
+  /** Runs `work`, in the volume's turn, while nobody uses it, and what an earlier life left mounted is unmounted. */
+  async #changing<T>(spec: Pick<VolumeSpec, "name">, work: () => Promise<T>): Promise<T> {
+    if (this.#isUsed(spec.name)) throw inUse();
+    if (this.#kind.staysMounted !== true) await this.#unmount(spec);
+    if (this.#programs !== undefined && isMountPoint(this.#dataOf(spec)))
+      throw new EngineError("conflict", "what was written to it is still being saved; try again when that has ended");
+    return work();
+  }
+
+  /** Runs `work` in the turns of both, taken in one order by all. */
+  #together<T>(names: readonly [string, string], work: () => Promise<T>): Promise<T> {
+    const [first, second] = names.toSorted() as [string, string];
+    return this.#turns.run(first, () => (first === second ? work() : this.#turns.run(second, work)));
+  }
+
+  /** The folder of a volume whose data is kept here. */
+  async #contentFolder(spec: VolumeSpec): Promise<string> {
+    await this.describe(spec);
+    if (this.#kind.mountOf?.(spec.options) === undefined) return this.#pathOf(spec);
+    throw new EngineError("unsupported", `${spec.name} shows what its options mount; snapshots are kept there`);
   }
 
   async mount(spec: VolumeSpec, use: string): Promise<string> {
@@ -180,10 +249,12 @@ class DirectoryDriver implements VolumeDriver {
   async #mount(spec: VolumeSpec, path: string): Promise<void> {
     try {
       const mount = this.#kind.mountOf?.(spec.options);
-      if (mount === undefined && this.#programs === undefined) return;
+      if (mount === undefined && this.#programs === undefined && this.#content === undefined) return;
       await refuseMissing(this);
-      if (mount === undefined) await this.#programs?.mount(this.#placeOf(spec));
-      else if (!isMountPoint(path)) await mountVolume(this.#poolFor(spec), mount, path);
+      if (this.#programs !== undefined) await this.#programs.mount(this.#placeOf(spec));
+      else if (isMountPoint(path)) return;
+      else if (mount !== undefined) await mountVolume(this.#poolFor(spec), mount, path);
+      else await this.#content?.mount(this.#pathOf(spec));
     } catch (cause) {
       throw new EngineError(errorCode(cause), `error while mounting volume '${path}': ${errorMessage(cause)}`, {
         cause,
@@ -229,11 +300,23 @@ class DirectoryDriver implements VolumeDriver {
     try {
       const { birthtime } = await lstat(this.#pathOf(spec));
       if (!(await this.#has(spec))) throw missing(this.#dataOf(spec));
-      return { mountpoint: this.#dataOf(spec), createdAt: birthtime.toISOString(), status: undefined };
+      const mountpoint = this.#dataOf(spec);
+      const options = await this.#optionsOf(spec);
+      return { mountpoint, createdAt: birthtime.toISOString(), status: undefined, ...options };
     } catch (error) {
       if (systemCode(error) !== "ENOENT") throw error;
       throw missing(this.#dataOf(spec));
     }
+  }
+
+  async #optionsOf(spec: VolumeSpec): Promise<Pick<VolumeDescription, "options">> {
+    const read = this.#kind.readOptionsFile;
+    if (read === undefined) return {};
+    const text = await readFile(join(this.#pathOf(spec), "opts.json"), "utf8").catch((error: unknown) => {
+      if (systemCode(error) === "ENOENT") return undefined;
+      throw error;
+    });
+    return text === undefined ? {} : { options: read(text) };
   }
 
   async usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined> {
@@ -241,6 +324,7 @@ class DirectoryDriver implements VolumeDriver {
     if (this.#programs !== undefined) return this.#programs.usage(this.#placeOf(spec), signal);
     // What is mounted may be somebody else's and far away: Docker counts it nowhere.
     if (this.#kind.mountOf?.(spec.options) !== undefined && this.#kind.measured !== true) return undefined;
+    if (this.#content !== undefined) return this.#content.usage(this.#pathOf(spec), signal);
     const { bytes } = await this.#poolFor(spec).run<{ path: string }, { bytes: number }>(
       archiveTasks,
       "treeSizeTask",
@@ -261,9 +345,12 @@ class DirectoryDriver implements VolumeDriver {
   async sweep(): Promise<void> {
     for (const name of await readdir(this.#directory))
       if (name.startsWith(".new-") || name.startsWith(".gone-")) await this.#discard(join(this.#directory, name));
+    if (this.#content !== undefined)
+      for (const name of await this.list()) await this.#content.sweep(this.#pathOf({ name }));
   }
 
   async #discard(path: string): Promise<void> {
+    await this.#content?.release(path);
     await this.#pool.run(tasks, "discardTask", path);
   }
 
@@ -282,24 +369,11 @@ class DirectoryDriver implements VolumeDriver {
   #dataOf = (spec: Pick<VolumeSpec, "name">): string => join(this.#directory, spec.name, "_data");
 }
 
-/** The mode is exactly `mode`, whatever the umask; an existing directory is set to it as well. */
-async function makeDirectory(path: string, mode: number): Promise<void> {
-  await mkdir(path, { mode }).catch((error: unknown) => {
-    if (systemCode(error) !== "EEXIST") throw error;
-  });
-  await chmod(path, mode);
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  const found = await lstat(path).catch((error: unknown) => {
-    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return undefined;
-    throw error;
-  });
-  return found?.isDirectory() === true;
-}
-
 const isRemoteMount = (path: string): boolean =>
   mountTable().some(({ target, type }) => target === path && isRemoteType(type));
 
 const missing = (path: string): EngineError =>
   new EngineError("not_found", `no such volume: the directory ${path} is gone`);
+
+const inUse = (): EngineError =>
+  new EngineError("conflict", "volume has active mounts; stop the containers that use it first");

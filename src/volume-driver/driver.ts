@@ -64,6 +64,8 @@ export type VolumeDescription = {
   /** RFC 3339. */
   readonly createdAt: string | undefined;
   readonly status: Readonly<Record<string, unknown>> | undefined;
+  /** The options of the volume, where the driver has a record of its own. */
+  readonly options?: VolumeSpec["options"];
 };
 
 export interface VolumeDriver {

@@ -69,7 +69,7 @@ async function adoptUnknown(database: Database, driver: VolumeDriver, names: rea
     const volume = {
       name,
       driver: driver.name,
-      options: {},
+      options: described.options ?? {},
       labels: {},
       anonymous: false,
       createdAt: described.createdAt ?? new Date().toISOString(),

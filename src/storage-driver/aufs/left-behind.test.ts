@@ -19,7 +19,7 @@ import { applyLayer } from "../../archive/apply-layer.ts";
 import { EngineError, isError } from "../../base/errors.ts";
 import { AT_FDCWD, mknodat, setXattr } from "../../host/sys.ts";
 import { createPool } from "../../host/worker-pool.ts";
-import { pictureOf } from "../tree-picture.ts";
+import { pictureOf } from "../../host/tree-picture.ts";
 import { meaningOf } from "./dialect.ts";
 import { writeAufsLayer } from "./layer-tar.ts";
 import { readAufsLayers } from "./layout.ts";

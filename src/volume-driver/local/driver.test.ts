@@ -79,8 +79,8 @@ describe("names and options of the local driver", () => {
     [{ o: "size=1m", device: "x" }, missing("type")],
     [{ o: "size=1m", type: "x" }, missing("device")],
     [{ type: "", device: "tmpfs" }, missing("type")],
-    [{ size: "10m" }, invalid("quota size requested but no quota support")],
-    [{ size: "much" }, { code: "invalid_argument" }],
+    [{ size: "much" }, invalid("invalid size: 'much'")],
+    [{ size: "10m", type: "tmpfs", device: "tmpfs" }, { code: "invalid_argument" }],
     [
       { type: "cifs", device: "//1.2.3.4:1000/share" },
       invalid("port not allowed in CIFS device URL, include 'port' in 'o='"),
@@ -92,6 +92,7 @@ describe("names and options of the local driver", () => {
   for (const options of [
     {},
     { size: "0" },
+    { size: "10m" },
     { type: "tmpfs", device: "tmpfs" },
     { type: "nfs", device: ":/e", o: "addr=h,rw" },
   ])

@@ -20,21 +20,28 @@ export function parseOptions(options: VolumeSpec["options"]): VolumeMount | unde
   const names = Object.keys(options).sort();
   for (const name of names)
     if (!needs.has(name)) throw new EngineError("invalid_argument", `invalid option: ${JSON.stringify(name)}`);
-  if (options.size !== undefined) refuseSize(options.size);
+  const size = sizeOf(options);
   for (const name of names)
     for (const needed of needs.get(name) ?? [])
       if (!options[needed])
         throw new EngineError("invalid_argument", `missing required option: ${JSON.stringify(needed)}`);
   const { type, device, o = "" } = options;
   if (type === undefined || device === undefined) return undefined;
+  if (size !== undefined)
+    throw new EngineError(
+      "invalid_argument",
+      "the option size limits a plain directory; limit what is mounted with o=",
+    );
   if (type === "cifs") refusePort(device);
   for (const [name, text] of Object.entries({ type, device, o }))
     if (text.includes("\0")) throw new EngineError("invalid_argument", `the option ${name} holds a NUL`);
   return { type, device, o };
 }
 
-function refuseSize(text: string): void {
-  if (parseSize(text) > 0) throw new EngineError("invalid_argument", "quota size requested but no quota support");
+/** The limit in bytes; 0 is none, as in Docker. */
+export function sizeOf({ size }: VolumeSpec["options"]): number | undefined {
+  const bytes = size === undefined ? 0 : parseSize(size);
+  return bytes === 0 ? undefined : bytes;
 }
 
 /** `//host:port/share`: the kernel takes the port as an option only. */

@@ -4,7 +4,8 @@
  */
 import { EngineError } from "../../base/errors.ts";
 import { parseSize } from "../../base/size.ts";
-import { type DirectoryKind, type DirectoryOptions, openDirectoryDriver } from "../directory-driver.ts";
+import { type DirectoryOptions, openDirectoryDriver } from "../directory-driver.ts";
+import type { DirectoryKind } from "../directory-kind.ts";
 import type { VolumeDriver, VolumeSpec } from "../driver.ts";
 import type { VolumeMount } from "../mounting.ts";
 

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { changeTree, randomOf } from "../../archive/random-changes.fixture.ts";
-import { pictureOf } from "../../storage-driver/tree-picture.ts";
+import { pictureOf } from "../../host/tree-picture.ts";
 import { beginRestore, insertCopy, listCopies } from "../verb-records.ts";
 import { type Given, given, plain } from "./verbs.fixture.ts";
 

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { AT_FDCWD, getXattr, listXattrs } from "../host/sys.ts";
+import { AT_FDCWD, getXattr, listXattrs } from "./sys.ts";
 
 /** Lines by path, the root first; a directory's times are told too. */
 export function pictureOf(root: string): string[] {

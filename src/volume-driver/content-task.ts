@@ -1,0 +1,251 @@
+/**
+ * What is done to the data of volumes in a pool worker: it is made in its form, copied, measured, moved into place. The
+ * *home* is the directory that holds it: a volume's folder, or one elsewhere that belongs to the folder.
+ *
+ *     <home>/_data     the data; an empty directory where it is in `image`
+ *     <home>/image     a filesystem of limited size (see host/size-image.ts)
+ *     <snapshot>/data  the data of a snapshot, always a tree
+ */
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { treeSize } from "../archive/tree-size.ts";
+import { systemCode } from "../base/errors.ts";
+import { holdsSubvolumes, setReadOnly, subvolumeInode } from "../host/btrfs.ts";
+import { cloneFile } from "../host/copy.ts";
+import { copyTree } from "../host/copy-tree.ts";
+import { syncFilesystem } from "../host/durable.ts";
+import { mountAll } from "../host/mount.ts";
+import { openImage } from "../host/mount-image.ts";
+import type { TaskContext } from "../host/pool.ts";
+import { firstProject, limitFolders } from "../host/project-limit.ts";
+import { projectOf } from "../host/project-quota.ts";
+import { imageStep, makeImage } from "../host/size-image.ts";
+import { destroySubvolumesIn, limitTask, makeSubvolumeTask } from "../host/subvolume-task.ts";
+import {
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  closeFd,
+  fchmodat,
+  fchownat,
+  O,
+  openat2,
+  RENAME,
+  renameat2,
+  statat,
+  unlinkat,
+} from "../host/sys.ts";
+import { dataName } from "./content.ts";
+
+/** How the data is kept: as it is, as a project with a quota, as a btrfs subvolume, in a filesystem of its own. */
+export type DataForm = "plain" | "project" | "subvolume" | "image";
+
+export const imageName = "image";
+/** What begins so is a trial that a crash may have left. */
+export const trialPrefix = ".trial-";
+export const snapshotData = "data";
+const btrfsMagic = 2435016766;
+
+export type MakeData = {
+  readonly home: string;
+  readonly form: DataForm;
+  /** Bytes; undefined is no limit. */
+  readonly size: number | undefined;
+  /** The home or snapshot to copy from. */
+  readonly source?: string | undefined;
+};
+
+/** Makes the data in a home whose `_data` is an empty directory. Durable when it resolves. */
+export async function makeDataTask(argument: MakeData, { signal }: TaskContext): Promise<void> {
+  const { home, form, size, source } = argument;
+  const data = join(home, dataName);
+  const fill = (to: number): void => {
+    if (source === undefined) return;
+    using from = openData(source);
+    copyTree(from.fd, to, { signal, unsupportedXattrs: "fail" });
+  };
+  if (form === "image") {
+    await makeImage(join(home, imageName), { size: size ?? 0, fill: (root) => fillImage(root, fill) });
+  } else if (form === "subvolume") {
+    rmdirSync(data);
+    copySubvolume(source, data, fill);
+    if (size !== undefined) limitTask({ path: data, bytes: size });
+  } else {
+    if (form === "project" && size !== undefined) limitFolders([data], size);
+    using to = opened(data);
+    fill(to.fd);
+  }
+  if (source !== undefined) await syncFilesystem(home);
+}
+
+function fillImage(root: number, fill: (to: number) => void): void {
+  // mkfs makes it for repairs, which make it again.
+  unlinkat(root, "lost+found", AT_REMOVEDIR);
+  fchownat(root, "", 0, 0);
+  fchmodat(root, "", 0o755);
+  fill(root);
+}
+
+/** Copies the data of a home, as it is now, into the new directory `target`, and returns when it is durable. */
+export async function copyDataTask(
+  { source, target }: { readonly source: string; readonly target: string },
+  { signal }: TaskContext,
+): Promise<void> {
+  const to = join(target, snapshotData);
+  const fill = (fd: number): void => {
+    using from = openData(source);
+    copyTree(from.fd, fd, { signal, unsupportedXattrs: "fail" });
+  };
+  if (isSubvolume(dataPath(source))) {
+    copySubvolume(source, to, fill);
+    setReadOnly(to, true);
+  } else {
+    mkdirSync(to, { mode: 0o700 });
+    using opening = opened(to);
+    fill(opening.fd);
+  }
+  await syncFilesystem(target);
+}
+
+/**
+ * Makes the subvolume `target`: a snapshot of the data of `source` where that is a subvolume of the same filesystem and
+ * holds no other, which a snapshot would show as an empty directory; else an empty one that `fill` fills.
+ */
+function copySubvolume(source: string | undefined, target: string, fill: (to: number) => void): void {
+  if (source !== undefined && snapshotOf(dataPath(source), target)) return;
+  makeSubvolumeTask({ path: target });
+  using to = opened(target);
+  fill(to.fd);
+}
+
+function snapshotOf(source: string, target: string): boolean {
+  if (!isSubvolume(source)) return false;
+  {
+    using from = opened(source);
+    if (holdsSubvolumes(from.fd)) return false;
+  }
+  try {
+    makeSubvolumeTask({ path: target, source });
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "EXDEV") return false;
+    throw error;
+  }
+}
+
+export function usageTask({ home }: { readonly home: string }): number {
+  using data = openData(home);
+  return treeSize(`/proc/self/fd/${data.fd}`).bytes;
+}
+
+export const onBtrfs = (folder: string): boolean => statfsSync(folder).type === btrfsMagic;
+
+/** Whether subvolumes of the filesystem at `folder` can be limited, found out with one. */
+export function limitsSubvolumesTask({ folder }: { readonly folder: string }): boolean {
+  if (!onBtrfs(folder)) return false;
+  const trial = join(folder, `${trialPrefix}${randomBytes(8).toString("hex")}`);
+  const path = join(trial, "subvolume");
+  mkdirSync(trial);
+  try {
+    makeSubvolumeTask({ path });
+    limitTask({ path, bytes: 1 << 30 });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    destroySubvolumesIn(trial);
+    rmdirSync(trial);
+  }
+}
+
+/** Whether a copy of a file at `home` can share its data. */
+export function sharesTask({ home }: { readonly home: string }): boolean {
+  const paths = ["from", "to"].map((end) => join(home, `${trialPrefix}${randomBytes(8).toString("hex")}-${end}`));
+  const [from, to] = paths.map((path) => openSync(path, "wx+", 0o600)) as [number, number];
+  try {
+    writeSync(from, Buffer.alloc(4096, 1));
+    return cloneFile(from, to);
+  } finally {
+    for (const fd of [from, to]) closeSync(fd);
+    for (const path of paths) rmSync(path);
+  }
+}
+
+/** The form that the data in a home has. */
+export function formTask({ home }: { readonly home: string }): DataForm {
+  if (existsSync(join(home, imageName))) return "image";
+  const data = join(home, dataName);
+  if (isSubvolume(data)) return "subvolume";
+  return projectNumber(data) >= firstProject ? "project" : "plain";
+}
+
+/** 0 where the filesystem has no such thing. */
+function projectNumber(data: string): number {
+  try {
+    return projectOf(data);
+  } catch {
+    return 0;
+  }
+}
+
+/** Puts the data of `home` on `target`. */
+export function mountDataTask({ home, target }: { readonly home: string; readonly target: string }): void {
+  const image = join(home, imageName);
+  const step = existsSync(image)
+    ? imageStep(image)
+    : ({ kind: "bind", source: join(home, dataName), readonly: false } as const);
+  mountAll([step], target);
+}
+
+/**
+ * Lets a home have the data that was made in `staging`; the old data is in `staging` afterwards. An image is what
+ * counts where there is one, so each rename leaves either the old data or the new.
+ */
+export function swapDataTask({ home, staging }: { readonly home: string; readonly staging: string }): void {
+  const swap = (): void =>
+    renameat2(AT_FDCWD, join(staging, dataName), AT_FDCWD, join(home, dataName), RENAME.EXCHANGE);
+  const [old, made] = [join(home, imageName), join(staging, imageName)];
+  if (existsSync(made)) {
+    if (existsSync(old)) renameat2(AT_FDCWD, made, AT_FDCWD, old, RENAME.EXCHANGE);
+    else {
+      renameSync(made, old);
+      swap();
+    }
+    return;
+  }
+  swap();
+  if (existsSync(old)) renameSync(old, join(staging, "old"));
+}
+
+const dataPath = (home: string): string => {
+  const kept = join(home, snapshotData);
+  return existsSync(kept) ? kept : join(home, dataName);
+};
+
+function openData(home: string): Disposable & { readonly fd: number } {
+  const image = join(home, imageName);
+  if (!existsSync(image)) return opened(dataPath(home));
+  using root = openImage(imageStep(image));
+  // It can be read, and keeps the filesystem.
+  return opened(`/proc/self/fd/${root.fd}/.`);
+}
+
+/** An inode number alone says nothing on other filesystems. */
+function isSubvolume(path: string): boolean {
+  return statat(AT_FDCWD, path).ino === subvolumeInode && onBtrfs(path);
+}
+
+function opened(path: string): Disposable & { readonly fd: number } {
+  const fd = openat2(AT_FDCWD, path, { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW });
+  return { fd, [Symbol.dispose]: () => closeFd(fd) };
+}

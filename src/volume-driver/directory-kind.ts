@@ -1,0 +1,31 @@
+/** How a driver says what its volumes are, where they are directories of this machine (see directory-driver.ts). */
+import type { Pool } from "../host/pool.ts";
+import type { VolumeContent } from "./content.ts";
+import type { Requirement, VolumeSpec, VolumeTraits } from "./driver.ts";
+import type { VolumeMount } from "./mounting.ts";
+import type { ProgramKind } from "./program-kind.ts";
+
+/** What one driver is, over directories. */
+export type DirectoryKind = {
+  readonly name: string;
+  readonly traits: VolumeTraits;
+  /** Below the engine's data root. */
+  readonly folder: string;
+  /** What is mounted on a volume's directory, or undefined for a plain one. Pure; throws invalid_argument. */
+  readonly mountOf?: (options: VolumeSpec["options"]) => VolumeMount | undefined;
+  /** Instead: the program that mounts every volume. */
+  readonly program?: ProgramKind;
+  readonly requirements?: readonly Requirement[];
+  /** The content of `opts.json`. */
+  readonly optionsFile?: (options: VolumeSpec["options"]) => string | undefined;
+  /** The options that `opts.json` holds, of a volume that nobody has a record of. */
+  readonly readOptionsFile?: (text: string) => VolumeSpec["options"];
+  /** Options that stay what they are: the data is where they say. */
+  readonly fixedOptions?: readonly string[];
+  /** What holds the data of volumes on which nothing is mounted by `mountOf`; a plain directory when undefined. */
+  readonly content?: (given: { readonly root: string; readonly pool: Pool }) => VolumeContent;
+  /** Mounted until the volume is removed: unmounting would lose the data. */
+  readonly staysMounted?: boolean;
+  /** What is mounted is this machine's alone, and may be counted. */
+  readonly measured?: boolean;
+};

@@ -1,0 +1,238 @@
+/**
+ * Data of volumes as trees of this machine: limited in size where that was asked for, kept at moments by copies that
+ * share what the filesystem lets them share.
+ *
+ *     <folder>/                          a volume's own
+ *       _data, image                     see content-task.ts
+ *       place                            where the home is, when it is elsewhere: one absolute path
+ *     <home>/                            the folder itself, unless `place` says another
+ *       .snapshots/<name>/data           one moment; the time of its directory is the moment's
+ *       .snapshots/.new-*, .gone-*       half-made and removed ones; swept when the driver opens
+ */
+import { randomBytes } from "node:crypto";
+import { access, mkdir, readFile, rename, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { EngineError, systemCode } from "../base/errors.ts";
+import { humanSize } from "../base/size.ts";
+import { syncDirectory, writeFileDurably } from "../host/durable.ts";
+import { findLimiter } from "../host/limiter.ts";
+import { namesIn } from "../host/names-in.ts";
+import type { Pool } from "../host/pool.ts";
+import { smallestImage } from "../host/size-image.ts";
+import { type ContentSource, dataName, type VolumeContent } from "./content.ts";
+import { type DataForm, imageName, type MakeData, trialPrefix } from "./content-task.ts";
+import { makeDirectory } from "./directories.ts";
+import type { CopyCost, VolumeSnapshot, VolumeSpec } from "./driver.ts";
+
+const tasks = new URL("./content-task.ts", import.meta.url);
+const discards = new URL("./discard-task.ts", import.meta.url);
+const resizes = new URL("./resize-task.ts", import.meta.url);
+const placeName = "place";
+const snapshotsName = ".snapshots";
+
+export type FolderContentOptions = {
+  readonly pool: Pool;
+  /** Where the data may grow: the limit of a volume in bytes; undefined is none. Pure. */
+  readonly sizeOf: (options: VolumeSpec["options"]) => number | undefined;
+  /** Every volume is a subvolume of btrfs, limited or not. */
+  readonly subvolumes?: boolean;
+  /** The directory in which a volume's home is made, when it is not its folder. Throws where that cannot be. */
+  readonly placeOf?: (folder: string, options: VolumeSpec["options"]) => Promise<string | undefined>;
+};
+
+export class FolderContent implements VolumeContent {
+  readonly #options: FolderContentOptions;
+  readonly snapshots = {
+    cost: (folder: string) => this.#cost(folder),
+    create: (folder: string, snapshot: string) => this.#snapshot(folder, snapshot),
+    list: (folder: string) => this.#list(folder),
+    remove: (folder: string, snapshot: string) => this.#removeSnapshot(folder, snapshot),
+    restore: (folder: string, snapshot: string, spec: VolumeSpec) => this.#restore(folder, snapshot, spec),
+  };
+
+  constructor(options: FolderContentOptions) {
+    this.#options = options;
+  }
+
+  async make(folder: string, spec: VolumeSpec, source?: ContentSource): Promise<void> {
+    const size = this.#options.sizeOf(spec.options);
+    const home = await this.#makeHome(folder, spec);
+    const form = await this.#formFor(home, size);
+    if (form === "plain" && source === undefined) return;
+    await this.#run("makeDataTask", { home, form, size, source: await this.#sourceOf(source) } satisfies MakeData);
+    await syncDirectory(home);
+  }
+
+  async mount(folder: string): Promise<void> {
+    const home = await this.#homeOf(folder);
+    if (home === folder && !(await isThere(join(home, imageName)))) return;
+    await this.#run("mountDataTask", { home, target: join(folder, dataName) });
+  }
+
+  async release(folder: string): Promise<void> {
+    const home = await this.#homeOf(folder);
+    if (home !== folder) await this.#discard(home);
+  }
+
+  async usage(folder: string, signal?: AbortSignal): Promise<number> {
+    return this.#run("usageTask", { home: await this.#homeOf(folder) }, signal);
+  }
+
+  async resize(folder: string, size: number | undefined, used: boolean): Promise<void> {
+    const home = await this.#homeOf(folder);
+    const form = await this.#formOf(home);
+    if (size !== undefined && (await this.usage(folder)) > size)
+      throw new EngineError("conflict", `it holds more than ${humanSize(size)}; delete some of it first`);
+    if (form === "image" && size !== undefined) refuseSmall(size);
+    const resized = await this.#options.pool.run<object, boolean>(resizes, "resizeTask", { home, form, size });
+    if (resized) return;
+    if (used) throw new EngineError("conflict", "this change of its size needs it unused; stop the containers first");
+    const wanted = await this.#formFor(home, size);
+    if (wanted !== form || form === "image") await this.#replace(home, { form: wanted, size, source: home });
+  }
+
+  async sweep(folder: string): Promise<void> {
+    const home = await this.#homeOf(folder);
+    for (const name of await namesIn(home)) if (name.startsWith(trialPrefix)) await this.#discard(join(home, name));
+    for (const name of await namesIn(join(home, snapshotsName)))
+      if (name.startsWith(".")) await this.#discard(join(home, snapshotsName, name));
+  }
+
+  async #cost(folder: string): Promise<CopyCost> {
+    const home = await this.#homeOf(folder);
+    const form = await this.#formOf(home);
+    if (form === "subvolume") return "constant";
+    return form !== "image" && (await this.#run("sharesTask", { home })) ? "reflink" : "copy";
+  }
+
+  async #snapshot(folder: string, snapshot: string): Promise<void> {
+    const home = await this.#homeOf(folder);
+    const directory = join(home, snapshotsName);
+    if ((await namesIn(directory)).includes(snapshot))
+      throw new EngineError("conflict", `the volume has a snapshot ${snapshot} already`);
+    await this.#staged(home, async (staging) => {
+      await this.#run("copyDataTask", { source: home, target: staging });
+      await rename(staging, join(directory, snapshot));
+      await syncDirectory(directory);
+    });
+  }
+
+  async #list(folder: string): Promise<readonly VolumeSnapshot[]> {
+    const directory = join(await this.#homeOf(folder), snapshotsName);
+    const names = (await namesIn(directory)).filter((name) => !name.startsWith("."));
+    const times = await Promise.all(names.map((name) => stat(join(directory, name), { bigint: true })));
+    return names
+      .map((name, index) => ({ name, made: times[index]?.mtimeNs ?? 0n }))
+      .sort((a, b) => (a.made === b.made ? (a.name < b.name ? -1 : 1) : a.made < b.made ? -1 : 1))
+      .map(({ name, made }) => ({ name, createdAt: new Date(Number(made / 1_000_000n)).toISOString() }));
+  }
+
+  async #removeSnapshot(folder: string, snapshot: string): Promise<void> {
+    const path = await this.#snapshotPath(folder, snapshot);
+    const gone = join(dirname(path), `.gone-${randomBytes(8).toString("hex")}`);
+    await rename(path, gone);
+    await syncDirectory(dirname(path));
+    await this.#discard(gone);
+  }
+
+  async #restore(folder: string, snapshot: string, { options }: VolumeSpec): Promise<void> {
+    const source = await this.#snapshotPath(folder, snapshot);
+    const home = await this.#homeOf(folder);
+    const form = await this.#formOf(home);
+    const size = this.#options.sizeOf(options);
+    await this.#replace(home, { form, size, source });
+  }
+
+  /** Gives a home the data of `source`, all at once. */
+  async #replace(home: string, made: Omit<MakeData, "home">): Promise<void> {
+    await this.#staged(home, async (staging) => {
+      await makeDirectory(join(staging, dataName), 0o755);
+      await this.#run("makeDataTask", { ...made, home: staging } satisfies MakeData);
+      await syncDirectory(staging);
+      await this.#run("swapDataTask", { home, staging });
+      await syncDirectory(home);
+      await this.#discard(staging);
+    });
+  }
+
+  /** Lends a directory on the filesystem of the home; what is in it on failure goes. */
+  async #staged(home: string, use: (staging: string) => Promise<void>): Promise<void> {
+    const directory = join(home, snapshotsName);
+    await makeDirectory(directory, 0o700);
+    const staging = join(directory, `.new-${randomBytes(8).toString("hex")}`);
+    await mkdir(staging, { mode: 0o700 });
+    try {
+      await use(staging);
+    } catch (error) {
+      await this.#discard(staging);
+      throw error;
+    }
+  }
+
+  async #makeHome(folder: string, { name, options }: VolumeSpec): Promise<string> {
+    const place = await this.#options.placeOf?.(folder, options);
+    if (place === undefined) return folder;
+    const home = join(place, `${name}.${randomBytes(4).toString("hex")}`);
+    // On record first: what a crash leaves there is found.
+    await writeFileDurably(join(folder, placeName), home);
+    await mkdir(home, { mode: 0o701 });
+    await makeDirectory(join(home, dataName), 0o755);
+    await syncDirectory(place);
+    return home;
+  }
+
+  async #homeOf(folder: string): Promise<string> {
+    if (this.#options.placeOf === undefined) return folder;
+    return readFile(join(folder, placeName), "utf8").catch((error: unknown) => {
+      if (systemCode(error) === "ENOENT") return folder;
+      throw error;
+    });
+  }
+
+  async #sourceOf(source: ContentSource | undefined): Promise<string | undefined> {
+    if (source === undefined) return undefined;
+    if (source.snapshot !== undefined) return this.#snapshotPath(source.folder, source.snapshot);
+    return this.#homeOf(source.folder);
+  }
+
+  async #snapshotPath(folder: string, snapshot: string): Promise<string> {
+    const directory = join(await this.#homeOf(folder), snapshotsName);
+    if ((await namesIn(directory)).includes(snapshot)) return join(directory, snapshot);
+    throw new EngineError("not_found", `the volume ${basename(folder)} has no snapshot ${snapshot}`);
+  }
+
+  async #formFor(home: string, size: number | undefined): Promise<DataForm> {
+    if (this.#options.subvolumes === true) return "subvolume";
+    if (size === undefined) return "plain";
+    if (await this.#run<boolean>("limitsSubvolumesTask", { folder: home })) return "subvolume";
+    const limiter = await findLimiter(dirname(home));
+    if (limiter.kind === "none")
+      throw new EngineError("invalid_argument", `quota size requested but no quota support: ${limiter.reason}`);
+    if (limiter.kind === "image") refuseSmall(size);
+    return limiter.kind;
+  }
+
+  #formOf(home: string): Promise<DataForm> {
+    return this.#run("formTask", { home });
+  }
+
+  async #discard(path: string): Promise<void> {
+    await this.#options.pool.run(discards, "discardTask", path);
+  }
+
+  #run<R>(name: string, argument: object, signal?: AbortSignal): Promise<R> {
+    return this.#options.pool.run<object, R>(tasks, name, argument, signal === undefined ? {} : { signal });
+  }
+}
+
+function refuseSmall(size: number): void {
+  if (size < smallestImage)
+    throw new EngineError("invalid_argument", `the size of a volume cannot be less than ${humanSize(smallestImage)}`);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
