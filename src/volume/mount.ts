@@ -71,7 +71,10 @@ export async function copyUpVolume(
 }
 
 function placeOf(context: VolumeContext, volume: Volume, path: string): CopyUpPlace {
-  const beside = driverOf(context, volume).traits.ownsParent && !isMountPoint(path);
+  const { ownsParent, sized } = driverOf(context, volume).traits;
+  // The data of a limited volume is a project or a subvolume of its own: nothing is renamed into it from outside.
+  const limited = sized === true && volume.options.size !== undefined;
+  const beside = ownsParent && !limited && !isMountPoint(path);
   return { volume: path, beside, owner: context.owner };
 }
 
