@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ChainId } from "../base/digest.ts";
-import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { pictureOf } from "../host/tree-picture.ts";
+import { overlay2 } from "../storage-driver/overlay2/driver.ts";
 import { vfs } from "../storage-driver/vfs/driver.ts";
 import { bytes, collectBytes, diffIdOf, StoreBench, type TestEntry, tarOf } from "./store.fixture.ts";
 

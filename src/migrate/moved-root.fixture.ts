@@ -15,6 +15,7 @@ import { EventBus } from "../base/events.ts";
 import { checkDataRoot } from "../check/check.ts";
 import { containerSchema, insertStatement, newState } from "../container/record.ts";
 import { mountTable, unmountAll } from "../host/mount.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import { createPool } from "../host/worker-pool.ts";
 import { openImageStore } from "../image/open.ts";
 import { imageSchema } from "../image/schema.ts";
@@ -28,7 +29,6 @@ import type { Database } from "../metadata/database.ts";
 import { openDatabase } from "../metadata/open.ts";
 import { networkSchema } from "../network/open.ts";
 import { openStorageDriver } from "../storage-driver/select.ts";
-import { pictureOf } from "../host/tree-picture.ts";
 import { volumeSchema } from "../volume/schema.ts";
 
 const schemas = [layerSchema, imageSchema, volumeSchema, networkSchema, containerSchema];

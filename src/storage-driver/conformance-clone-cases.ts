@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pictureOf } from "../host/tree-picture.ts";
 import { type Bench, type ConformanceCase, fillBase, one } from "./conformance-bench.ts";
 import type { LayerRef } from "./driver.ts";
-import { pictureOf } from "../host/tree-picture.ts";
 
 const source = { id: "source", parents: ["one"] };
 const copy = { id: "copy", parents: ["one"] };

@@ -4,8 +4,8 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, readdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { isError } from "../base/errors.ts";
-import { type ConformanceCase, fillBase, makeDirectory, one, text, three, two } from "./conformance-bench.ts";
 import { pictureOf } from "../host/tree-picture.ts";
+import { type ConformanceCase, fillBase, makeDirectory, one, text, three, two } from "./conformance-bench.ts";
 
 export const lifeCases: readonly ConformanceCase[] = [
   [

@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, openSync, readdirSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import { type Bench, type ConformanceCase, fillBase, one, text } from "./conformance-bench.ts";
 import { sizeOption } from "./size-limit.ts";
-import { pictureOf } from "../host/tree-picture.ts";
 
 const mebibyte = 1 << 20;
 const limit = 32;

@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { AT_FDCWD, setXattr } from "../host/sys.ts";
+import { pictureOf } from "../host/tree-picture.ts";
 import {
   type ConformanceCase,
   fillBase,
@@ -27,7 +28,6 @@ import {
   three,
   two,
 } from "./conformance-bench.ts";
-import { pictureOf } from "../host/tree-picture.ts";
 
 export const treeCases: readonly ConformanceCase[] = [
   [
