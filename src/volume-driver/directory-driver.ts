@@ -43,6 +43,8 @@ import { refuseMissing } from "./requirements.ts";
 import { secretsFolder } from "./secret-reference.ts";
 import { validateName } from "./volume-name.ts";
 
+export type { DirectoryKind } from "./directory-kind.ts";
+
 const tasks = new URL("./discard-task.ts", import.meta.url);
 /** Milliseconds that a start waits for what nobody uses any more to end. */
 const settlePatience = 2000;
