@@ -39,6 +39,8 @@ export type PlaceOptions = {
   readonly copiesTarget?: (path: ByteString) => boolean;
   /** Everything gets this owner. */
   readonly owner?: { readonly uid: number; readonly gid: number };
+  /** Writes the content of a file instead of {@link placeEntry} itself. */
+  readonly writeContent?: (fd: number, entry: TarEntry) => Promise<void>;
   /** Told before `name` is removed for an entry; may throw. */
   readonly onReplace?: (path: ByteString, existing: FileStat, entry: TarEntry) => void;
 };
@@ -55,6 +57,9 @@ export type Placed = {
   readonly linkedTo: ByteString | undefined;
 };
 
+/** Where an entry's content comes from. */
+export type EntryContent = Pick<TarReader, "read">;
+
 type Target = { readonly tree: RootTree; readonly directory: Directory; readonly name: ByteString };
 
 const userAttributes = "user.";
@@ -64,7 +69,7 @@ const lastTime = 2n ** 63n;
 export async function placeEntry(
   tree: RootTree,
   entry: TarEntry,
-  ...[path, reader, options]: [ByteString, TarReader, PlaceOptions]
+  ...[path, reader, options]: [ByteString, EntryContent, PlaceOptions]
 ): Promise<Placed> {
   try {
     const { parent, name } = splitPath(path);
@@ -106,13 +111,14 @@ export function explained(error: unknown, entry: TarEntry): unknown {
 async function placeFile(
   target: Target,
   entry: TarEntry,
-  reader: TarReader,
+  reader: EntryContent,
   options: PlaceOptions,
 ): Promise<Omit<Placed, "path">> {
   const mode = modeAtCreation(target.directory, entry);
   const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
   try {
     let crc = 0;
+    await options.writeContent?.(fd, entry);
     for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
       crc = crc32(piece, crc);
       for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at, piece.length - at);

@@ -31,6 +31,8 @@ export type TarEntry = {
   readonly major: number;
   readonly minor: number;
   readonly xattrs: ReadonlyMap<string, Buffer>;
+  /** The file's size, where the content is a GNU sparse map (1.0) and the data that it names. */
+  readonly sparseSize?: number;
 };
 
 export type TarReaderOptions = {
@@ -38,6 +40,8 @@ export type TarReaderOptions = {
   readonly onRaw?: (bytes: Uint8Array) => void;
   /** Every byte of the input, as it comes. */
   readonly onChunk?: (chunk: Uint8Array) => void;
+  /** Sparse files (GNU, form 1.0) are given out with their map; refused otherwise, as all other forms are. */
+  readonly sparse?: boolean;
 };
 
 /** No honest path or set of attributes is longer; a hostile one must not fill the memory. */
@@ -62,6 +66,7 @@ type Extensions = { pax?: Map<ByteString, ByteString>; path?: ByteString; link?:
 export class TarReader {
   readonly #reader: ByteReader;
   readonly #onRaw: (bytes: Uint8Array) => void;
+  readonly #sparse: boolean;
   #left = 0;
   #padding = 0;
   #path: ByteString = "";
@@ -70,6 +75,7 @@ export class TarReader {
   constructor(input: AsyncIterable<Uint8Array>, options: TarReaderOptions = {}) {
     this.#reader = new ByteReader(input, options.onChunk);
     this.#onRaw = options.onRaw ?? (() => undefined);
+    this.#sparse = options.sparse === true;
   }
 
   /** The next entry, or undefined when the archive and its input have ended. */
@@ -82,7 +88,7 @@ export class TarReader {
       const header = await this.#header();
       if (header === undefined) return this.#drain();
       if (await this.#extension(header, extensions)) continue;
-      const entry = entryOf(header, extensions, offset);
+      const entry = this.#sparse ? sparseOf(header, extensions, offset) : entryOf(header, extensions, offset);
       this.#path = entry.path;
       this.#expect(entry.size);
       return entry;
@@ -193,6 +199,25 @@ function refuseSparse(pax: ReadonlyMap<ByteString, ByteString>, where: () => str
 }
 
 const sparseAdvice = "sparse tar entries are not supported, write the archive without --sparse";
+
+const sparseNames = ["major", "minor", "name", "realsize"] as const;
+
+/** As {@link entryOf}, for a sparse file of the form 1.0 too. */
+function sparseOf(header: RawHeader, extensions: Extensions, offset: number): TarEntry {
+  const pax = new Map(extensions.pax);
+  const [major, minor, name, realsize] = sparseNames.map((key) => pax.get(`GNU.sparse.${key}`));
+  if (major !== "1" || minor !== "0" || !name) return entryOf(header, extensions, offset);
+  for (const key of sparseNames) pax.delete(`GNU.sparse.${key}`);
+  pax.set("path", name);
+  const entry = entryOf(header, { ...extensions, pax, path: "" }, offset);
+  const sparseSize = /^[0-9]{1,16}$/.test(realsize ?? "") ? Number(realsize) : Number.NaN;
+  if (!Number.isSafeInteger(sparseSize) || entry.type !== "file")
+    throw new EngineError(
+      "invalid_argument",
+      `invalid tar: entry ${quoted(name)} at offset ${offset} is a broken sparse file`,
+    );
+  return { ...entry, sparseSize };
+}
 
 /** Puts header and extensions together. GNU long names win over PAX, PAX over the header. */
 function entryOf(header: RawHeader, extensions: Extensions, offset: number): TarEntry {

@@ -26,6 +26,8 @@ export type NewEntry = {
   readonly major?: number;
   readonly minor?: number;
   readonly xattrs?: ReadonlyMap<string, Uint8Array>;
+  /** The file's size, where its content is a GNU sparse map (1.0) and the data that it names. */
+  readonly sparseSize?: number;
 };
 
 const outputSize = 256 * 1024;
@@ -72,10 +74,19 @@ export class TarWriter {
   async begin(entry: NewEntry): Promise<void> {
     const size = entry.type === "file" ? (entry.size ?? 0) : 0;
     const path = entry.type === "directory" && !entry.path.endsWith("/") ? `${entry.path}/` : entry.path;
-    const records = paxRecords(entry, path, size);
+    const { sparseSize } = entry;
+    const records =
+      sparseSize === undefined
+        ? paxRecords(entry, path, size)
+        : [...sparseRecords(path, sparseSize), ...paxRecords({ ...entry, path: sparsePath }, sparsePath, size)];
     if (records.length > 0) await this.#extend(path, records);
     if (this.#used + blockSize > outputSize) await this.#flush();
-    this.#header({ ...fieldsOf(entry), path, size, flag: flags[entry.type] });
+    this.#header({
+      ...fieldsOf(entry),
+      path: sparseSize === undefined ? path : sparsePath,
+      size,
+      flag: flags[entry.type],
+    });
     this.#left = size;
     this.#padding = paddingOf(size);
   }
@@ -132,6 +143,11 @@ export class TarWriter {
     if (padding > 0) await this.#append(zeros.subarray(0, padding));
   }
 
+  /** Sends what was written so far. */
+  async flush(): Promise<void> {
+    await this.#flush();
+  }
+
   /** Writes the archive's end. */
   async finish(): Promise<void> {
     await this.#append(zeros);
@@ -179,6 +195,16 @@ function paxRecords(entry: NewEntry, path: ByteString, size: number): readonly P
     records.push([`SCHILY.xattr.${Buffer.from(name).toString("latin1")}`, Buffer.from(value).toString("latin1")]);
   return records;
 }
+
+/** What readers that know no sparse files see. */
+const sparsePath = "GNUSparseFile.0/sparse";
+
+const sparseRecords = (path: ByteString, size: number): readonly PaxRecord[] => [
+  ["GNU.sparse.major", "1"],
+  ["GNU.sparse.minor", "0"],
+  ["GNU.sparse.name", path],
+  ["GNU.sparse.realsize", String(size)],
+];
 
 const ascii = /^[\x00-\x7f]*$/;
 

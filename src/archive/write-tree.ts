@@ -22,6 +22,7 @@ import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, bytesOf, longestPath, nameOf, quoted } from "./bytes.ts";
 import type { EntryType } from "./read-tar.ts";
 import { fileType, isFile, type Location } from "./root-tree.ts";
+import { sparseMapOf, writeSparse } from "./sparse-file.ts";
 import type { NewEntry, TarWriter } from "./write-tar.ts";
 
 /**
@@ -85,6 +86,8 @@ export type EntryOwner = { readonly uid?: number; readonly gid?: number; readonl
 export type TreeWriterOptions = EntryOwner & {
   /** Times to the nanosecond; cut to seconds otherwise, as in Docker's archives. */
   readonly exactTimes?: boolean | undefined;
+  /** Files with holes are written as GNU tar's sparse files, without their holes. */
+  readonly sparse?: boolean | undefined;
 };
 
 export class TreeWriter {
@@ -92,10 +95,12 @@ export class TreeWriter {
   readonly #names: XattrNames;
   readonly #owner: EntryOwner;
   readonly #exactTimes: boolean;
+  readonly #sparse: boolean;
   readonly #linked = new Map<string, ByteString>();
 
   constructor(tar: TarWriter, names: XattrNames, options: TreeWriterOptions = {}) {
-    const { exactTimes = false, ...owner } = options;
+    const { exactTimes = false, sparse = false, ...owner } = options;
+    this.#sparse = sparse;
     this.#tar = tar;
     this.#names = names;
     this.#owner = owner;
@@ -133,11 +138,22 @@ export class TreeWriter {
       const stat = statat(fd, "");
       if (!isFile(stat.mode)) return false;
       const attributes = this.#attributes({ fd, name: "" }, stat, path);
+      const map = this.#sparse && stat.blocks * 512 < stat.size ? sparseMapOf(fd, stat.size) : undefined;
+      if (map !== undefined) {
+        const { size } = map;
+        await this.#tar.begin({ ...attributes, path, type: "file", size, sparseSize: stat.size });
+        await writeSparse(this.#tar, fd, map);
+        await this.#tar.end();
+        this.#remember(stat, path);
+        return true;
+      }
       await this.#tar.begin({ ...attributes, path, type: "file", size: stat.size });
+      let at = 0;
       while (this.#tar.missing > 0) {
         const space = await this.#tar.space();
-        const length = readSync(fd, space, 0, space.length, null);
+        const length = readSync(fd, space, 0, space.length, at);
         if (length === 0) break;
+        at += length;
         this.#tar.filled(length);
       }
       await this.#tar.end(true);

@@ -53,3 +53,9 @@ export function costText({ Cost, ByStore, Bytes, Seconds, Consistent }: v.InferO
 }
 
 export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+
+/** `VOLUME` or `VOLUME@SNAPSHOT`; an empty snapshot is none. */
+export function sourceOf(text: string): { readonly volume: string; readonly snapshot: string } {
+  const at = text.lastIndexOf("@");
+  return at > 0 ? { volume: text.slice(0, at), snapshot: text.slice(at + 1) } : { volume: text, snapshot: "" };
+}

@@ -25,6 +25,7 @@ export function volumeVerbCommands(volume: Command): void {
     .option(...json)
     .action(async (source: string, name: string, flags) => (await verbs()).clone(source, name, flags));
   snapshotCommands(volume);
+  transferCommands(add);
   add("rename", "give a volume that no container refers to another name")
     .argument("<volume>")
     .argument("<name>")
@@ -46,6 +47,25 @@ export function volumeVerbCommands(volume: Command): void {
     .argument("[volume...]", "all unless given")
     .option(...json)
     .action(async (names: readonly string[], flags) => (await verbs()).who(names, flags));
+}
+
+function transferCommands(add: (name: string, description: string) => Command): void {
+  const verbs = () => import("./volume-transfer.ts");
+  add("export", "write a volume as a tar that proves itself whole")
+    .argument("<source>", "VOLUME or VOLUME@SNAPSHOT")
+    .option("-o, --output <file>", "the file (default: stdout); a name that ends in .zst is compressed")
+    .option("--compress <how>", "none or zst (default: by the file's name)")
+    .option("--pause", "containers that use it stand still until all of it is written")
+    .action(async (source: string, flags) => (await verbs()).exportVolume(source, flags));
+  add("import", "make a new volume from an export: whole or not at all")
+    .argument("<file>", "the export, compressed or not; - is stdin")
+    .argument("<name>", "the new volume")
+    .option("-d, --driver <name>", "its driver (default: local)")
+    .option(...option)
+    .option("--label <key=value>", "its labels; repeatable", collect)
+    .option("--plain", "the file is a tar of other origin, which nothing proves whole")
+    .option(...json)
+    .action(async (file: string, name: string, flags) => (await verbs()).importVolume(file, name, flags));
 }
 
 function snapshotCommands(volume: Command): void {

@@ -6,7 +6,16 @@ import { humanSize } from "../base/size.ts";
 import { type EngineClient, openClient } from "../client/engine-client.ts";
 import { keyValues } from "./daemon-config.ts";
 import { tableText } from "./table.ts";
-import { costText, finished, type HostFlag, type JsonFlag, pathOf, printJson, reportShape } from "./volume-messages.ts";
+import {
+  costText,
+  finished,
+  type HostFlag,
+  type JsonFlag,
+  pathOf,
+  printJson,
+  reportShape,
+  sourceOf,
+} from "./volume-messages.ts";
 
 type CloneFlags = HostFlag &
   JsonFlag & {
@@ -20,8 +29,7 @@ const volumeShape = looseObject({ Name: v.string() });
 const cloned = looseObject({ Volume: volumeShape, Report: reportShape });
 
 export async function clone(source: string, name: string, flags: CloneFlags): Promise<void> {
-  const at = source.lastIndexOf("@");
-  const [volume, snapshot] = at > 0 ? [source.slice(0, at), source.slice(at + 1)] : [source, ""];
+  const { volume, snapshot } = sourceOf(source);
   const query = new URLSearchParams({ snapshot, pause: flags.pause ? "1" : "0" });
   const messages = openClient(flags.host).messages(pathOf(volume, `clone?${query}`), newVolumeBody(name, flags));
   const result = await finished(messages, cloned);

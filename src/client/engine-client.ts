@@ -2,7 +2,6 @@
  * A small typed client of the engine over its unix socket. Answers are decoded by the caller's schema-like function;
  * refusals come back as the engine's own errors, by the one status table read backwards.
  */
-import { once } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { EngineError, type ErrorCode, httpStatus, systemCode } from "../base/errors.ts";
 import { request } from "../base/node-http.ts";
@@ -20,8 +19,8 @@ export type EngineClient = {
   /** Waits as long as the engine works; `body` is sent as JSON. */
   readonly post: (path: string, body?: unknown) => Promise<unknown>;
   readonly delete: (path: string) => Promise<unknown>;
-  /** A POST whose answer is messages, one JSON document a line; a message that tells of an error is thrown. */
-  readonly messages: (path: string, body?: unknown) => AsyncIterable<unknown>;
+  /** `body` may be bytes as they come, `length` of them if that is known. A POST whose answer is messages, one JSON document a line; a message that tells of an error is thrown. */
+  readonly messages: (path: string, body?: unknown, length?: number) => AsyncIterable<unknown>;
   /** A GET whose answer is bytes. */
   readonly bytes: (path: string) => AsyncIterable<Uint8Array>;
 };
@@ -35,7 +34,7 @@ export function openClient(host: string = `unix://${defaultSocket}`): EngineClie
     get: (path, options) => ask({ socketPath, path, method: "GET", timeout: options?.patient === true ? 0 : 30_000 }),
     post: (path, body) => ask({ socketPath, path, method: "POST", timeout: 0, body }),
     delete: (path) => ask({ socketPath, path, method: "DELETE", timeout: 0 }),
-    messages: (path, body) => messagesOf({ socketPath, path, method: "POST", timeout: 0, body }),
+    messages: (path, body, length) => messagesOf({ socketPath, path, method: "POST", timeout: 0, body, length }),
     bytes: (path) => bytesOf({ socketPath, path, method: "GET", timeout: 0 }),
   };
 }
@@ -47,6 +46,7 @@ type Question = {
   readonly timeout: number;
   /** Bytes as they come, or what is sent as JSON. */
   readonly body?: unknown;
+  readonly length?: number | undefined;
 };
 
 async function ask(question: Question): Promise<unknown> {
@@ -92,10 +92,13 @@ async function textOf(response: IncomingMessage): Promise<string> {
 
 /** Resolves with the beginning of the answer. */
 function send(question: Question): Promise<IncomingMessage> {
-  const { body, ...where } = question;
+  const { body, length, ...where } = question;
   return new Promise((resolve, reject) => {
-    const headers =
-      body === undefined ? {} : { "Content-Type": isStream(body) ? "application/x-tar" : "application/json" };
+    const type = isStream(body) ? "application/x-tar" : "application/json";
+    const headers = {
+      ...(body === undefined ? {} : { "Content-Type": type }),
+      ...(length === undefined ? {} : { "Content-Length": length }),
+    };
     const call = request({ ...where, headers }, resolve);
     call.on("timeout", () => call.destroy(new EngineError("deadline_exceeded", "the engine does not answer")));
     call.on("error", (error) => reject(unreachable(error, question.socketPath)));
@@ -104,11 +107,11 @@ function send(question: Question): Promise<IncomingMessage> {
   });
 }
 
-/** An engine that has refused reads no more: its answer says why. */
 async function sendBody(call: ClientRequest, body: AsyncIterable<Uint8Array>): Promise<void> {
+  const closed = new Promise<void>((resolve) => call.once("close", resolve));
   for await (const chunk of body) {
-    if (call.destroyed || call.writableEnded) return;
-    if (!call.write(chunk)) await Promise.race([once(call, "drain"), once(call, "close"), once(call, "response")]);
+    if (call.destroyed) return;
+    if (!call.write(chunk)) await Promise.race([new Promise<void>((resolve) => call.once("drain", resolve)), closed]);
   }
   call.end();
 }

@@ -59,6 +59,17 @@ export function* copyFileSteps(sourceFd: number, targetFd: number, size: number)
   if (fstatSync(sourceFd).size < size) throw systemError("copy", undefined, 5);
 }
 
+/** Where the first `size` bytes of a file have data, in order; what is between and behind reads as zeros. */
+export function* dataExtents(fd: number, size: number): Generator<Extent, void> {
+  for (let at = 0; at < size; ) {
+    const start = seek(fd, at, SEEK_DATA, size);
+    if (start >= size) return;
+    const end = Math.min(seek(fd, start, SEEK_HOLE, size), size);
+    yield { start, end };
+    at = end;
+  }
+}
+
 /** Where data or a hole begins; a filesystem without holes has one extent. */
 function seek(fd: number, from: number, whence: number, size: number): number {
   if (from >= size) return size;
@@ -70,7 +81,7 @@ function seek(fd: number, from: number, whence: number, size: number): number {
   throw systemError("lseek", undefined, errno);
 }
 
-type Extent = { readonly start: number; readonly end: number };
+export type Extent = { readonly start: number; readonly end: number };
 
 function copyExtent(sourceFd: number, targetFd: number, { start, end }: Extent): void {
   const from = new BigInt64Array([BigInt(start)]);

@@ -74,6 +74,8 @@ export type VolumeWho = {
   readonly usedAt: string | undefined;
 };
 
+export type ImportReport = { readonly volume: Volume; readonly entries: number; readonly bytes: number };
+
 export interface VolumeVerbs {
   /** A new volume with the content of a volume as it is now, or of its snapshot. Throws conflict when the name is taken. */
   clone(
@@ -101,4 +103,18 @@ export interface VolumeVerbs {
   /** Exact; whoever does not answer in time is told by `reason`. */
   size(volume: string, options?: { readonly deadline?: number; readonly signal?: AbortSignal }): Promise<VolumeSize>;
   who(volume: string): Promise<VolumeWho>;
+  /**
+   * A tar that ends with a member which proves that it is whole. Containers go on writing unless `pause` is true: then they
+   * stand still until the last byte is taken.
+   */
+  export(
+    volume: { readonly name: string; readonly snapshot?: string | undefined },
+    options?: VolumeWork & { readonly compress?: "none" | "zst" },
+  ): AsyncIterable<Uint8Array>;
+  /** Into a new volume: whole or not at all. `plain`: a tar that no export made, which nothing proves whole. */
+  import(
+    archive: AsyncIterable<Uint8Array>,
+    to: NewVolumeOf,
+    work?: VolumeWork & { readonly plain?: boolean; readonly totalBytes?: number | undefined },
+  ): Promise<ImportReport>;
 }

@@ -7,6 +7,7 @@ import { cloneVolume } from "./clone.ts";
 import { subject, type VerbContext } from "./context.ts";
 import { sizeOfVolume, whoUses } from "./size.ts";
 import { createSnapshot, removeSnapshot, restoreSnapshot } from "./snapshot.ts";
+import { exportVolume, importVolume } from "./transfer.ts";
 
 export function verbsOf(context: VerbContext): VolumeVerbs {
   return {
@@ -18,6 +19,8 @@ export function verbsOf(context: VerbContext): VolumeVerbs {
     rename: (...given) => renameVolume(context, ...given),
     update: (...given) => updateVolume(context, ...given),
     resize: (...given) => resizeVolume(context, ...given),
+    export: (...given) => exportVolume(context, ...given),
+    import: (...given) => importVolume(context, ...given),
     size: (...given) => sizeOfVolume(context, ...given),
     who: (...given) => whoUses(context, ...given),
   };

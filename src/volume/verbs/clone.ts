@@ -1,9 +1,12 @@
 /** `clone`: by the driver where it can and the clone is to be like its source, else by copying through mounts of both. */
+import { randomBytes } from "node:crypto";
+import { EngineError } from "../../base/errors.ts";
 import type { CopyCost, VolumeSpec } from "../../volume-driver/driver.ts";
 import { driverOf, longPoolFor } from "../context.ts";
 import { createNewVolume } from "../create.ts";
 import { useVolume } from "../mount.ts";
-import { ownSnapshots, snapshotOf } from "../snapshots.ts";
+import { deleteStatement, insertStatement, specOf } from "../records.ts";
+import { type OwnSnapshots, ownSnapshots, snapshotOf } from "../snapshots.ts";
 import type { Volume } from "../store.ts";
 import { listCopies } from "../verb-records.ts";
 import type { CopyReport, NewVolumeOf, Snapshot, VolumeVerbs, VolumeWork } from "../verbs.ts";
@@ -84,21 +87,39 @@ export async function sourceOf(
   const copy = listCopies(context.database, from.name).find(({ name }) => name === snapshot.name);
   if (snapshot.keptBy === "store" && copy !== undefined && context.copies !== undefined)
     return { source: context.copies.pathOf(copy.id), volume: undefined };
-  return { source: await throughClone(context, { from, snapshot: snapshot.name }, stack), volume: undefined };
+  const own = await ownSnapshots(context, from);
+  return { source: await temporaryClone(context, { from, snapshot: snapshot.name, own }, stack), volume: undefined };
 }
 
-/** A driver shows its snapshots to nobody but as a clone: one is made for the time being. */
-async function throughClone(
+type Temporary = {
+  readonly from: Volume;
+  readonly snapshot: string | undefined;
+  readonly own: OwnSnapshots | undefined;
+};
+
+/**
+ * A driver shows its snapshots, and the moment in which a volume is read, to nobody but as a clone: one is made for the time
+ * being. Its record says that it is half-made, so a crash takes it away.
+ */
+export async function temporaryClone(
   context: VerbContext,
-  { from, snapshot }: { readonly from: Volume; readonly snapshot: string },
+  { from, snapshot, own }: Temporary,
   stack: AsyncDisposableStack,
 ): Promise<string> {
-  const own = await ownSnapshots(context, from);
-  const name = `strata-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
+  if (own === undefined)
+    throw new EngineError("not_found", `the driver ${from.driver} has no snapshots of volume ${from.name} any more`);
+  const { database } = context;
   const driver = driverOf(context, from);
-  const spec = { name, options: from.options };
-  stack.defer(() => driver.remove(spec));
-  await own?.snapshots.clone({ spec: own.spec, snapshot }, spec);
+  const volume = { ...from, name: `strata-${randomBytes(12).toString("hex")}`, labels: {}, mountpoint: "" };
+  const spec = specOf(volume);
+  await database.transact([insertStatement(volume, "creating")]);
+  stack.defer(async () => {
+    await driver.remove(spec);
+    await database.transact([deleteStatement(volume.name)]);
+  });
+  const still = { name: from.name, cost: own.cost, live: snapshot === undefined };
+  const source = { spec: own.spec, ...(snapshot === undefined ? {} : { snapshot }) };
+  await whileStill(context, still, () => own.snapshots.clone(source, spec));
   stack.defer(() => driver.unmount(spec, "work"));
   return driver.mount(spec, "work");
 }

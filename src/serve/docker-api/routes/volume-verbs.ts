@@ -4,12 +4,13 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import * as v from "valibot";
-import { looseObject, textMap } from "../../../base/shape.ts";
+import { EngineError } from "../../../base/errors.ts";
+import { decodeShape, looseObject, textMap } from "../../../base/shape.ts";
 import type { CopyReport, NewVolumeOf, VolumeProgress, VolumeVerbs, VolumeWork } from "../../../volume/verbs.ts";
 import { readJson } from "../body.ts";
 import { pathPart, queryOf } from "../query.ts";
 import { sendEmpty, sendJson } from "../respond.ts";
-import { clientSignal, MessageStream } from "../stream.ts";
+import { clientSignal, MessageStream, sendBytes } from "../stream.ts";
 import { volumeJson } from "../volume-json.ts";
 
 export type VolumeVerbServices = { readonly volumeVerbs: VolumeVerbs; readonly stopping: AbortSignal };
@@ -21,6 +22,7 @@ const newBody = looseObject({
   DriverOpts: texts,
   Labels: texts,
 });
+const importMaps = looseObject({ DriverOpts: texts, Labels: texts });
 const optionsBody = looseObject({ DriverOpts: texts });
 
 const base = "/strata/volumes/:name";
@@ -29,6 +31,7 @@ const nameOf = (request: FastifyRequest): string => pathPart(request, "name");
 export function volumeVerbRoutes(app: FastifyInstance, services: VolumeVerbServices): void {
   const { volumeVerbs: verbs } = services;
   snapshotRoutes(app, services);
+  transferRoutes(app, services);
   app.post(`${base}/clone`, async (request, reply) => {
     const query = queryOf(request);
     const to = newVolume(await readJson(request.raw, newBody));
@@ -89,6 +92,34 @@ function snapshotRoutes(app: FastifyInstance, services: VolumeVerbServices): voi
     await streamed(services, { request, reply }, async (work) => ({
       Report: reportJson(await verbs.restoreSnapshot(...one(request), work)),
     }));
+  });
+}
+
+function transferRoutes(app: FastifyInstance, services: VolumeVerbServices): void {
+  const { volumeVerbs: verbs, stopping } = services;
+  app.get(`${base}/export`, async (request, reply) => {
+    const query = queryOf(request);
+    const compress = query.optional("compress") ?? "none";
+    if (compress !== "none" && compress !== "zst")
+      throw new EngineError("invalid_argument", `invalid compress: ${JSON.stringify(compress)}; it is none or zst`);
+    const signal = clientSignal(reply, stopping);
+    const source = { name: nameOf(request), snapshot: query.optional("snapshot") };
+    const bytes = verbs.export(source, { compress, signal, pause: query.flag("pause") });
+    const type = compress === "zst" ? "application/zstd" : "application/x-tar";
+    await sendBytes(reply, bytes, { signal, headers: { "Content-Type": type } });
+  });
+  app.post(`${base}/import`, async (request, reply) => {
+    const query = queryOf(request);
+    const maps = decodeShape(importMaps, { DriverOpts: query.json("opts"), Labels: query.json("labels") });
+    if (!maps.ok) throw new EngineError("invalid_argument", `invalid value for opts or labels: ${maps.problem}`);
+    const to = newVolume({ Name: nameOf(request), Driver: query.optional("driver"), ...maps.value });
+    const plain = query.flag("plain");
+    const length = Number(request.headers["content-length"]);
+    const totalBytes = Number.isSafeInteger(length) ? length : undefined;
+    await streamed(services, { request, reply }, async (work) => {
+      const { volume, entries, bytes } = await verbs.import(request.raw, to, { ...work, plain, totalBytes });
+      return { Volume: volumeJson(volume), Entries: entries, Bytes: bytes };
+    });
   });
 }
 
