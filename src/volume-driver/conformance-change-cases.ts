@@ -96,7 +96,7 @@ async function isFull(driver: VolumeDriver, spec: VolumeSpec, limit: number): Pr
   });
 }
 
-const limit = 32;
+const limit = 16;
 const sized = (mebibytes: number) => ({ size: `${mebibytes}m` });
 
 /** For drivers whose trait `sized` promises a limit. */

@@ -119,6 +119,7 @@ class DirectoryDriver implements VolumeDriver {
   validate({ name, options }: VolumeSpec): void {
     validateName(name);
     this.#kind.mountOf?.(options);
+    this.#kind.check?.(options);
     this.#kind.program?.check(options);
   }
 

@@ -13,6 +13,8 @@ export type DirectoryKind = {
   readonly folder: string;
   /** What is mounted on a volume's directory, or undefined for a plain one. Pure; throws invalid_argument. */
   readonly mountOf?: (options: VolumeSpec["options"]) => VolumeMount | undefined;
+  /** Whether the options can be, where neither `mountOf` nor `program` says so. Pure; throws invalid_argument. */
+  readonly check?: (options: VolumeSpec["options"]) => void;
   /** Instead: the program that mounts every volume. */
   readonly program?: ProgramKind;
   readonly requirements?: readonly Requirement[];

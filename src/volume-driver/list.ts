@@ -3,6 +3,7 @@
  */
 import type { Pool } from "../host/pool.ts";
 import type { Remote } from "../host/remote.ts";
+import { openBtrfsDriver } from "./btrfs/driver.ts";
 import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openEncryptedDriver } from "./encrypted/driver.ts";
@@ -22,6 +23,7 @@ export type VolumeDriverOptions = {
 const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>)[] = [
   openLocalDriver,
   openTmpfsDriver,
+  openBtrfsDriver,
   openEncryptedDriver,
   openSshfsDriver,
   openGlusterfsDriver,
