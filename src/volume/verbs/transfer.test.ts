@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { changeTree, randomOf } from "../../archive/random-changes.fixture.ts";
 import { collect, rawTar, stream } from "../../archive/tree.fixture.ts";
-import { pictureOf } from "../../storage-driver/tree-picture.ts";
+import { pictureOf } from "../../host/tree-picture.ts";
 import { type Given, given } from "./verbs.fixture.ts";
 
 const skip = process.getuid?.() === 0 ? false : "trees have owners";
