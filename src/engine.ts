@@ -135,7 +135,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const volumes = await openVolumeStore({ database, drivers, foreign, pool, longPool, remote, events, root });
   const networks = await openNetworkStore({ database, events });
   const runtime = stack.use(await openRuntime({ execRoot }));
-  const parts = { database, layers, images, volumes, runtime, events, pool };
+  const parts = { database, layers, images, volumes, runtime, events, pool, remote };
   const containers = stack.use(
     await openContainerService({
       ...parts,

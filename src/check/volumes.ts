@@ -1,7 +1,8 @@
 /** Volumes of the local driver: records against directories, both ways. Content is the user's and is not looked at. */
 import { lstatSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { isMountPoint } from "../host/mount.ts";
 import { namesIn } from "../host/names-in.ts";
 import { insertStatement, listRecords, type VolumeRecord } from "../volume/records.ts";
 import type { CheckContext } from "./context.ts";
@@ -110,10 +111,10 @@ function checkHolds(
 
 const isDirectory = (path: string): boolean => findTime(path) !== undefined;
 
-/** When the directory was made, RFC 3339; undefined where none is. */
+/** When the directory was made, RFC 3339; undefined where none is. What is mounted on it may hang, and is not asked. */
 function findTime(path: string): string | undefined {
   try {
-    const stat = lstatSync(path);
+    const stat = lstatSync(isMountPoint(path) ? dirname(path) : path);
     return stat.isDirectory() ? stat.birthtime.toISOString() : undefined;
   } catch (error) {
     if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return undefined;

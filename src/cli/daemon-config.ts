@@ -14,6 +14,14 @@ const levels = ["debug", "info", "warn", "error", "fatal"] as const;
 const text = v.optional(v.string());
 const texts = v.optional(textList);
 
+const seconds = v.pipe(
+  v.union([v.string(), v.number()]),
+  v.transform(Number),
+  v.number(),
+  v.minValue(0.1),
+  v.maxValue(3600),
+);
+
 /** Keys of daemon.json; also the shape of the flags once they carry the file's names. */
 const settings = v.strictObject({
   "data-root": text,
@@ -23,6 +31,7 @@ const settings = v.strictObject({
   "storage-driver": text,
   "storage-opts": texts,
   "plugin-dirs": texts,
+  "volume-deadline": v.optional(seconds),
   debug: v.optional(v.boolean()),
   "log-level": v.optional(v.picklist(levels)),
   labels: texts,
@@ -41,6 +50,7 @@ const flagKeys: Readonly<Record<string, Key>> = {
   storageDriver: "storage-driver",
   storageOpt: "storage-opts",
   pluginDir: "plugin-dirs",
+  volumeDeadline: "volume-deadline",
   debug: "debug",
   logLevel: "log-level",
   label: "labels",

@@ -24,6 +24,7 @@ export function daemonOptions(command: Command): Command {
       "where volume plugins are looked for; repeatable (default: Docker's folders)",
       collect,
     )
+    .option("--volume-deadline <seconds>", "how long a server of a volume may take for one answer (default 10)")
     .option("--config-file <path>", "configuration file (default /etc/strata/daemon.json)")
     .option("-D, --debug", "log everything")
     .option("-l, --log-level <level>", "debug, info, warn, error or fatal (default info)")

@@ -52,9 +52,13 @@ function engineOptions(settings: Settings, log: Logger): Parameters<typeof openE
     storageDriver: settings["storage-driver"],
     storageOptions: keyValues(settings["storage-opts"] ?? []),
     pluginDirs: settings["plugin-dirs"],
+    volumeDeadline: milliseconds(settings["volume-deadline"]),
     report: (message, error) => log.warn({ err: error }, message),
   };
 }
+
+const milliseconds = (seconds: number | undefined): number | undefined =>
+  seconds === undefined ? undefined : seconds * 1000;
 
 function serve(engine: Engine, settings: Settings, log: Logger): Promise<DockerApi> {
   const facts = {

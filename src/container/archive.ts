@@ -4,17 +4,29 @@
  */
 import { archiveTasks } from "../archive/task-url.ts";
 import { EngineError, isError } from "../base/errors.ts";
-import { closeFd, statat } from "../host/sys.ts";
-import { resolveUser } from "../runtime/user.ts";
-import type { MountPoint, PathStat } from "./container.ts";
+import type { PathStat } from "./container.ts";
 import { type Context, emit } from "./context.ts";
 import type { Entry } from "./entry.ts";
-import { containerPath, notFound, openInside, orNotFound, pathInside, statInside } from "./path-stat.ts";
+import { containerPath, notFound } from "./path-stat.ts";
+import { askingFor, mountAt } from "./remote.ts";
 import { openTree, type Tree } from "./tree.ts";
+import { destinationTask, ownerTask, statInsideTask, treeTasks } from "./tree-task.ts";
 
 export async function statPath(context: Context, nameOrId: string, path: string): Promise<PathStat> {
-  await using tree = await openTree(context, context.entries.get(nameOrId));
-  return statInside(tree, containerPath(path), nameOrId);
+  const entry = context.entries.get(nameOrId);
+  await using tree = await openTree(context, entry);
+  // The tree stays until then.
+  return await statIn(context, entry, { tree, path: containerPath(path), nameOrId });
+}
+
+type Place = { readonly tree: Tree; readonly path: string; readonly nameOrId: string };
+
+async function statIn(context: Context, { record }: Entry, { tree, path, nameOrId }: Place): Promise<PathStat> {
+  const { far } = tree;
+  const argument = { root: tree.path, path, nameOrId };
+  if (far === undefined) return statInsideTask(argument);
+  const work = (): Promise<PathStat> => far.run(treeTasks, "statInsideTask", argument);
+  return askingFor(context, record, { path, work });
 }
 
 export async function readArchive(
@@ -26,20 +38,29 @@ export async function readArchive(
   await using opening = new AsyncDisposableStack();
   const tree = opening.use(await openTree(context, entry));
   const wanted = containerPath(path);
-  const stat = statInside(tree, wanted, nameOrId);
+  const stat = await statIn(context, entry, { tree, path: wanted, nameOrId });
   emit(context, entry, "archive-path");
   opening.move();
-  return { stat, tar: packed(context, { tree, path: wanted, signal }) };
+  return { stat, tar: packed(context, entry, { tree, path: wanted, signal }) };
 }
 
 type Packing = { readonly tree: Tree; readonly path: string; readonly signal?: AbortSignal | undefined };
 
-async function* packed(context: Context, { tree, path, signal }: Packing): AsyncGenerator<Uint8Array> {
+async function* packed(
+  context: Context,
+  { record }: Entry,
+  { tree, path, signal }: Packing,
+): AsyncGenerator<Uint8Array> {
   await using _ = tree;
   const options = signal === undefined ? {} : { signal };
-  const task = context.pool.stream(archiveTasks, "packTreeTask", { root: tree.path, path }, options);
-  yield* task.output;
-  await task.result;
+  const task = (tree.far ?? context.pool).stream(archiveTasks, "packTreeTask", { root: tree.path, path }, options);
+  try {
+    yield* task.output;
+    await task.result;
+  } catch (error) {
+    if (tree.far === undefined) throw error;
+    await askingFor(context, record, { path, work: () => Promise.reject(error) });
+  }
 }
 
 export type WriteOptions = {
@@ -53,14 +74,17 @@ export type WriteOptions = {
 export async function writeArchive(context: Context, nameOrId: string, options: WriteOptions): Promise<void> {
   const entry = context.entries.get(nameOrId);
   await using tree = await openTree(context, entry);
-  const dest = destination(tree, containerPath(options.path), nameOrId);
+  const dest = await destination(context, entry, { tree, path: containerPath(options.path), nameOrId });
   refuseReadOnly(entry, dest);
   const argument = { root: tree.path, dest, noOverwriteDirNonDir: options.noOverwriteDirNonDir };
   const owner = options.copyOwner ? await ownerOf(entry, tree) : undefined;
   try {
-    await context.pool.run(archiveTasks, "extractTreeTask", owner === undefined ? argument : { ...argument, owner }, {
-      input: options.tar,
-    });
+    const pool = tree.far ?? context.pool;
+    const work = (): Promise<void> =>
+      pool.run<object, void>(archiveTasks, "extractTreeTask", owner === undefined ? argument : { ...argument, owner }, {
+        input: options.tar,
+      });
+    await askingFor(context, entry.record, { path: dest, work });
   } catch (error) {
     if (isError(error, "not_found")) throw notFound(options.path, nameOrId);
     throw error;
@@ -69,22 +93,12 @@ export async function writeArchive(context: Context, nameOrId: string, options: 
 }
 
 /** The directory that `path` leads to, without links. */
-function destination(tree: Tree, path: string, nameOrId: string): string {
-  const fd = orNotFound(path, nameOrId, () => openInside(tree, path));
-  try {
-    if ((statat(fd, "").mode & 0o170000) !== 0o040000)
-      throw new EngineError("invalid_argument", "extraction point is not a directory");
-    return pathInside(tree, fd);
-  } finally {
-    closeFd(fd);
-  }
-}
-
-function mountAt(mounts: readonly MountPoint[], path: string): MountPoint | undefined {
-  return mounts
-    .filter(({ destination: at }) => path === at || path.startsWith(`${at}/`))
-    .sort((a, b) => a.destination.length - b.destination.length)
-    .at(-1);
+async function destination(context: Context, { record }: Entry, { tree, path, nameOrId }: Place): Promise<string> {
+  const { far } = tree;
+  const argument = { root: tree.path, path, nameOrId };
+  if (far === undefined) return destinationTask(argument);
+  const work = (): Promise<string> => far.run(treeTasks, "destinationTask", argument);
+  return askingFor(context, record, { path, work });
 }
 
 function refuseReadOnly({ record }: Entry, path: string): void {
@@ -97,6 +111,6 @@ function refuseReadOnly({ record }: Entry, path: string): void {
 /** `cp -a` into a container whose processes are not root: what is copied is theirs. */
 async function ownerOf({ record }: Entry, tree: Tree): Promise<{ uid: number; gid: number } | undefined> {
   if (!record.config.User) return undefined;
-  const { uid, gid } = await resolveUser(tree.path, record.config.User);
-  return { uid, gid };
+  const argument = { root: tree.path, user: record.config.User };
+  return tree.far === undefined ? ownerTask(argument) : tree.far.run(treeTasks, "ownerTask", argument);
 }

@@ -6,6 +6,7 @@
 import { EngineError } from "../base/errors.ts";
 import type { EventBus } from "../base/events.ts";
 import type { Pool } from "../host/pool.ts";
+import type { Remote } from "../host/remote.ts";
 import type { ImageStore } from "../image/store.ts";
 import type { LayerStore } from "../layer/store.ts";
 import type { Database } from "../metadata/database.ts";
@@ -27,6 +28,8 @@ export type ContainerParts = {
   readonly runtime: Runtime;
   readonly events: EventBus;
   readonly pool: Pool;
+  /** The way to files that may hang. */
+  readonly remote: Remote;
   /** Holds `containers/<id>/`. */
   readonly root: string;
   readonly execRoot: string;

@@ -50,7 +50,7 @@ async function forkVolume(context: Context, { record, point, name }: Subject, fo
 
 type Copy = { readonly from: string; readonly to: string; readonly use: string };
 
-async function copyVolume({ volumes, pool }: Context, { from, to, use }: Copy): Promise<void> {
+async function copyVolume({ volumes, pool, remote }: Context, { from, to, use }: Copy): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const mount = async (name: string): Promise<string> => {
     const path = await volumes.mount(name, use);
@@ -58,7 +58,9 @@ async function copyVolume({ volumes, pool }: Context, { from, to, use }: Copy): 
     return path;
   };
   const argument = { source: await mount(from), target: await mount(to) };
-  await pool.run<typeof argument, void>(tasks, "copyVolumeTask", argument);
+  const far = volumes.isRemote(from) || volumes.isRemote(to);
+  const where = far ? remote.pool(`volume ${from}`, `volume ${from}`) : pool;
+  await volumes.asking(from, () => where.run<typeof argument, void>(tasks, "copyVolumeTask", argument));
 }
 
 /** As a create fills a new one. */

@@ -2,7 +2,7 @@
  * The mounts of a container as the runtime wants them: volumes mounted by their drivers, subpaths pinned, bind sources
  * there, tmpfs options split. What was mounted on the host for this is given back by the run's end.
  */
-import { mkdir, rmdir, stat } from "node:fs/promises";
+import { rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { type MountEntry, mountTable } from "../host/mount.ts";
@@ -12,7 +12,8 @@ import { missingSource } from "../volume/parse-mounts.ts";
 import type { MountPoint } from "./container.ts";
 import type { Context } from "./context.ts";
 import type { ContainerRecord } from "./record.ts";
-import { bindSubpath } from "./subpath.ts";
+import { isOnHost, makeOnHost } from "./remote.ts";
+import { bindSubpathTask, releaseSubpath, subpathTasks } from "./subpath.ts";
 
 /** Names of the volumes of a container, each once. */
 export function volumeNames(record: Pick<ContainerRecord, "mounts">): readonly string[] {
@@ -70,7 +71,7 @@ export async function specMountsOf(
   const mounts: SpecMount[] = [];
   for (const [index, point] of record.mounts.entries()) {
     if (point.type === "tmpfs") mounts.push(tmpfsMount(point));
-    else if (point.type === "bind") mounts.push(bindMount(point, await bindSource(record, point)));
+    else if (point.type === "bind") mounts.push(bindMount(point, await bindSource(context, record, point)));
     else mounts.push(bindMount(point, await volumeSource(context, { record, point, index, ...sources })));
   }
   return [...configMounts(record), ...mounts];
@@ -91,7 +92,13 @@ async function volumeSource(context: Context, use: VolumeUse): Promise<string> {
   if (subpath === undefined) return path;
   const place = join(context.execRoot, "subpaths", use.record.id, String(use.index));
   use.pins.defer(() => removeEmpty(dirname(place)));
-  use.pins.use(await bindSubpath(path, subpath, place));
+  use.pins.defer(() => releaseSubpath(place, context.remote));
+  const argument = { volume: path, subpath, place };
+  if (!context.volumes.isRemote(name)) bindSubpathTask(argument);
+  else {
+    const pool = context.remote.pool(`volume ${name}`, `volume ${name}`);
+    await context.volumes.asking(name, () => pool.run<object, void>(subpathTasks, "bindSubpathTask", argument));
+  }
   return place;
 }
 
@@ -124,14 +131,10 @@ function makesSource(record: ContainerRecord, point: MountPoint): boolean {
   return request === undefined || request.BindOptions?.CreateMountpoint === true;
 }
 
-async function bindSource(record: ContainerRecord, point: MountPoint): Promise<string> {
-  try {
-    await stat(point.source);
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
-    if (!makesSource(record, point)) throw missingSource(point);
-    await mkdir(point.source, { recursive: true, mode: 0o755 });
-  }
+async function bindSource(context: Context, record: ContainerRecord, point: MountPoint): Promise<string> {
+  if (await isOnHost(context, point.source)) return point.source;
+  if (!makesSource(record, point)) throw missingSource(point);
+  await makeOnHost(context, point.source);
   return point.source;
 }
 

@@ -7,7 +7,9 @@ import { basename, dirname, posix } from "node:path";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { closeFd, type FileStat, O, openat2, RESOLVE, statat } from "../host/sys.ts";
 import type { PathStat } from "./container.ts";
-import type { Tree } from "./tree.ts";
+
+/** The descriptor of a tree's root. */
+type Tree = { readonly fd: number };
 
 const inside = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
 

@@ -3,9 +3,8 @@
  * nothing; it throws what Docker would say.
  */
 import { randomBytes } from "node:crypto";
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { EngineError, isError, systemCode } from "../base/errors.ts";
+import { EngineError, isError } from "../base/errors.ts";
 import type { RunConfig } from "../base/oci.ts";
 import type { Image } from "../image/store.ts";
 import { resolveCapabilities } from "../runtime/capabilities.ts";
@@ -20,6 +19,7 @@ import type { HostConfig, NewContainer } from "./container.ts";
 import { type Context, now, timestamp } from "./context.ts";
 import { commandLine, mergeRunConfig } from "./merge-config.ts";
 import type { ContainerRecord } from "./record.ts";
+import { isOnHost } from "./remote.ts";
 
 export type Plan = {
   readonly image: Image | undefined;
@@ -64,7 +64,7 @@ async function planWith(context: Context, request: NewContainer, image: Image | 
     from: (hostConfig.VolumesFrom ?? []).map((spec) => volumesFrom(context, spec)),
     volumeDriver: hostConfig.VolumeDriver || undefined,
   });
-  await checkSources(drafts);
+  await checkSources(context, drafts);
   const anonymous = drafts.filter(({ point }) => point.anonymous && targets.includes(point.destination));
   const volumeTargets = new Set(anonymous.map(({ point }) => point.destination));
   return { image, record: newRecord(context, { request, config, hostConfig, image }), drafts, volumeTargets };
@@ -102,15 +102,9 @@ function volumesFrom(context: Context, spec: string): { mounts: ContainerRecord[
   return { mounts: context.entries.get(container).record.mounts, readOnly };
 }
 
-async function checkSources(drafts: readonly MountDraft[]): Promise<void> {
-  for (const { point, createSource } of drafts) {
-    if (point.type !== "bind" || createSource) continue;
-    try {
-      await stat(point.source);
-    } catch (error) {
-      throw systemCode(error) === "ENOENT" ? missingSource(point) : error;
-    }
-  }
+async function checkSources(context: Context, drafts: readonly MountDraft[]): Promise<void> {
+  for (const { point, createSource } of drafts)
+    if (point.type === "bind" && !createSource && !(await isOnHost(context, point.source))) throw missingSource(point);
 }
 
 type Ingredients = {

@@ -7,6 +7,7 @@ import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isError } from "../base/errors.ts";
 import { unmountAll } from "../host/mount.ts";
+import { remoteMountOf } from "../host/remote-path.ts";
 import { type Context, now, saveLazily, timestamp } from "./context.ts";
 import { Entry } from "./entry.ts";
 import { restoreExecs } from "./exec.ts";
@@ -54,7 +55,7 @@ async function adopt(context: Context, entry: Entry, known: VolatileState | unde
   const pid = await context.runtime.pid(id);
   if (pid === undefined && known === undefined) return false;
   const rootfs = await context.layers.mountWritable(id, rootHolder);
-  await Promise.all(volumeNames(record).map((name) => context.volumes.mount(name, id)));
+  await retakeVolumes(context, record);
   const startedAt = known === undefined ? now() : Date.parse(known.startedAt);
   const { startedAt: written, restartCount } = known ?? { startedAt: timestamp(startedAt), restartCount: 0 };
   entry.saved = { ...entry.saved, status: "running", startedAt: written, restartCount, exitCode: 0, error: "" };
@@ -72,6 +73,19 @@ async function adopt(context: Context, entry: Entry, known: VolatileState | unde
   });
   await restoreExecs(context, entry);
   return true;
+}
+
+/** A volume whose server is away stays under its container as it is; that its use is not known again is told. */
+async function retakeVolumes({ volumes, background }: Context, record: Entry["record"]): Promise<void> {
+  const taking = volumeNames(record).map(async (name) => {
+    try {
+      await volumes.retake(name, record.id);
+    } catch (error) {
+      if (!volumes.isRemote(name)) throw error;
+      background.start(`take up the volume ${name} of container ${record.id}`, Promise.reject(error));
+    }
+  });
+  await Promise.all(taking);
 }
 
 /** Nobody has seen the end of the operation that it belonged to, so nobody may see it either. */
@@ -105,7 +119,7 @@ async function sweep(context: Context, bundles: ReadonlySet<string>): Promise<vo
   const known = new Set(context.entries.all().map(({ id }) => id));
   await context.volatile.sweep(known);
   await sweepTrees(join(context.execRoot, "trees"));
-  await sweepSubpaths(join(context.execRoot, "subpaths"));
+  await sweepSubpaths(context, join(context.execRoot, "subpaths"));
   const directory = join(context.root, "containers");
   await mkdir(directory, { recursive: true, mode: 0o710 });
   for (const name of await readdir(directory))
@@ -122,10 +136,16 @@ async function sweepTrees(directory: string): Promise<void> {
   }
 }
 
-async function sweepSubpaths(directory: string): Promise<void> {
+async function sweepSubpaths({ remote, background }: Context, directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   for (const id of await readdir(directory)) {
-    for (const index of await readdir(join(directory, id))) await releaseSubpath(join(directory, id, index));
-    await rmdir(join(directory, id));
+    const places = (await readdir(join(directory, id))).map((index) => join(directory, id, index));
+    const work = async (): Promise<void> => {
+      await Promise.all(places.map((place) => releaseSubpath(place, remote)));
+      await rmdir(join(directory, id));
+    };
+    // What is served from elsewhere may take its time to go.
+    if (places.every((place) => remoteMountOf(place) === undefined)) await work();
+    else background.start(`take the subpaths of container ${id} away`, work());
   }
 }

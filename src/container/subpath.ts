@@ -3,38 +3,44 @@
  * by another, so it is resolved beneath the volume without following any link, and what was found, not its path, is bound
  * to a place of our own, which is the source that the runtime gets.
  */
-import { fstat as fstatCallback } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { promisify } from "node:util";
 import { EngineError, systemCode } from "../base/errors.ts";
-import { mountAll, unmountAll } from "../host/mount.ts";
-import { AT_FDCWD, closeFd, O, openat2, RESOLVE } from "../host/sys.ts";
+import { isMountPoint, mountAll, unmountAll } from "../host/mount.ts";
+import type { Remote } from "../host/remote.ts";
+import { remoteMountOf } from "../host/remote-path.ts";
+import { AT_FDCWD, closeFd, O, openat2, RESOLVE, statat } from "../host/sys.ts";
 
-const fstat = promisify(fstatCallback);
+/** Where {@link bindSubpathTask} is, for a child process. */
+export const subpathTasks = new URL(import.meta.url);
+
+export type SubpathArgument = { readonly volume: string; readonly subpath: string; readonly place: string };
 
 /** Binds `subpath` of `volume` to `place`, which is made. Throws not_found or invalid_argument in Docker's words. */
-export async function bindSubpath(volume: string, subpath: string, place: string): Promise<AsyncDisposable> {
+export function bindSubpathTask({ volume, subpath, place }: SubpathArgument): void {
   const root = openat2(AT_FDCWD, volume, { flags: O.PATH | O.DIRECTORY });
   let found: number | undefined;
   try {
     found = openBeneath(root, subpath);
-    await mkdir(dirname(place), { recursive: true, mode: 0o700 });
-    if ((await fstat(found)).isDirectory()) await mkdir(place, { recursive: true });
-    else await writeFile(place, "");
+    mkdirSync(dirname(place), { recursive: true, mode: 0o700 });
+    if ((statat(found, "").mode & 0o170000) === 0o040000) mkdirSync(place, { recursive: true });
+    else writeFileSync(place, "");
     mountAll([{ kind: "bind", source: `/proc/self/fd/${found}`, readonly: false, recursive: true }], place);
   } finally {
     if (found !== undefined) closeFd(found);
     closeFd(root);
   }
-  return { [Symbol.asyncDispose]: () => releaseSubpath(place) };
 }
 
-export async function releaseSubpath(place: string): Promise<void> {
-  unmountAll(place);
-  await rm(place, { recursive: false, force: true }).catch(async (error: unknown) => {
+/** Takes the place away, and nothing that is still mounted there. */
+export async function releaseSubpath(place: string, remote: Remote): Promise<void> {
+  if (remoteMountOf(place) === undefined) unmountAll(place);
+  else await remote.calls.detach(place, remote.patience(`what is bound to ${place}`));
+  if (isMountPoint(place)) throw new EngineError("internal", `${place} is still mounted`);
+  await rm(place, { force: true }).catch(async (error: unknown) => {
     if (systemCode(error) !== "ERR_FS_EISDIR" && systemCode(error) !== "EISDIR") throw error;
-    await rm(place, { recursive: true, force: true });
+    await rmdir(place);
   });
 }
 

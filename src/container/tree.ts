@@ -6,42 +6,44 @@
  * Every path inside is resolved against the descriptor (openat2), so that no link in it leads out, however it is swapped.
  */
 import { randomBytes } from "node:crypto";
-import { fstat as fstatCallback } from "node:fs";
 import { mkdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
-import { EngineError, systemCode } from "../base/errors.ts";
-import { mountAll, unmountAll } from "../host/mount.ts";
-import { AT_FDCWD, closeFd, mkdirat, O, openat2, RESOLVE, readlinkat } from "../host/sys.ts";
+import { systemCode } from "../base/errors.ts";
+import { mountAll, unmountAllAsync } from "../host/mount.ts";
+import type { Pool } from "../host/pool.ts";
+import { AT_FDCWD, closeFd, O, openat2 } from "../host/sys.ts";
 import type { MountPoint } from "./container.ts";
 import type { Context } from "./context.ts";
 import type { Entry, Run } from "./entry.ts";
-import { openBeneath } from "./subpath.ts";
-
-const fstat = promisify(fstatCallback);
-const inside = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
-/** As many as the kernel follows. */
-const maxLinks = 40;
+import { remotePoolOf } from "./remote.ts";
+import { type PlaceMount, placeMountTask, treeTasks } from "./tree-task.ts";
 
 export type Tree = AsyncDisposable & {
   /** Open as long as the tree is not disposed. */
   readonly fd: number;
-  /** A path of the descriptor, for the pool's tasks, which share this process' descriptors. */
+  /** A path of the descriptor, for threads and children of this process. */
   readonly path: string;
+  /** Something in the tree may hang: only here may it be looked into. */
+  readonly far: Pool | undefined;
 };
 
 export async function openTree(context: Context, entry: Entry): Promise<Tree> {
   const { run } = entry;
   const root = run === undefined ? undefined : openProcessRoot(entry, run);
-  if (root === undefined) return mountTree(context, entry);
-  return treeOf(root, async () => undefined);
+  const far = remotePoolOf(context, entry.record);
+  if (root === undefined) return mountTree(context, entry, far);
+  return treeOf(root, far, async () => undefined);
 }
 
-function treeOf(fd: number, release: () => Promise<void>): Tree {
+/** As any process of ours may open it. */
+const pathOf = (fd: number): string => `/proc/${process.pid}/fd/${fd}`;
+
+function treeOf(fd: number, far: Pool | undefined, release: () => Promise<void>): Tree {
   let open = true;
   return {
     fd,
-    path: `/proc/self/fd/${fd}`,
+    path: pathOf(fd),
+    far,
     [Symbol.asyncDispose]: async () => {
       if (!open) return;
       open = false;
@@ -64,7 +66,7 @@ function openProcessRoot(entry: Entry, run: Run): number | undefined {
   }
 }
 
-async function mountTree(context: Context, entry: Entry): Promise<Tree> {
+async function mountTree(context: Context, entry: Entry, far: Pool | undefined): Promise<Tree> {
   const use = `tree-${randomBytes(8).toString("hex")}`;
   const place = join(context.execRoot, "trees", use);
   await using undo = new AsyncDisposableStack();
@@ -73,114 +75,38 @@ async function mountTree(context: Context, entry: Entry): Promise<Tree> {
   await mkdir(place, { recursive: true, mode: 0o700 });
   undo.defer(() => rmdir(place));
   mountAll([{ kind: "bind", source: rootfs, readonly: false }], place);
-  undo.defer(() => unmountAll(place));
+  undo.defer(() => unmountAllAsync(place));
   const root = openat2(AT_FDCWD, place, { flags: O.PATH | O.DIRECTORY });
   try {
-    for (const point of entry.record.mounts) await mountInto(context, { root, point, use, undo });
+    const path = pathOf(root);
+    for (const point of entry.record.mounts) await mountInto(context, far, { root: path, point, use, undo });
   } catch (error) {
     closeFd(root);
     throw error;
   }
   const done = undo.move();
-  return treeOf(root, () => done.disposeAsync());
+  return treeOf(root, far, () => done.disposeAsync());
 }
 
 type Placing = {
-  readonly root: number;
+  readonly root: string;
   readonly point: MountPoint;
   readonly use: string;
   readonly undo: AsyncDisposableStack;
 };
 
 /** Unlike at a start, a bind whose source has gone is passed over, and a tmpfs is not there. */
-async function mountInto(context: Context, { root, point, use, undo }: Placing): Promise<void> {
+async function mountInto(context: Context, far: Pool | undefined, placing: Placing): Promise<void> {
+  const { root, point, use, undo } = placing;
   if (point.type === "tmpfs") return;
-  const source = await openSource(context, { root, point, use, undo });
-  if (source === undefined) return;
-  try {
-    const target = openTarget(root, point.destination, (await fstat(source)).isDirectory());
-    try {
-      const step = { kind: "bind", source: `/proc/self/fd/${source}`, readonly: !point.readWrite } as const;
-      mountAll([{ ...step, recursive: !point.nonRecursive }], `/proc/self/fd/${target}`);
-    } finally {
-      closeFd(target);
-    }
-  } finally {
-    closeFd(source);
+  const { name = "", destination, subpath } = point;
+  let source = point.source;
+  if (point.type === "volume") {
+    source = await context.volumes.mount(name, use);
+    undo.defer(() => context.volumes.unmount(name, use));
   }
-}
-
-async function openSource(context: Context, { point, use, undo }: Placing): Promise<number | undefined> {
-  if (point.type === "bind") {
-    try {
-      return openat2(AT_FDCWD, point.source, { flags: O.PATH });
-    } catch (error) {
-      if (systemCode(error) === "ENOENT") return undefined;
-      throw error;
-    }
-  }
-  const { name = "", subpath } = point;
-  const path = await context.volumes.mount(name, use);
-  undo.defer(() => context.volumes.unmount(name, use));
-  const volume = openat2(AT_FDCWD, path, { flags: O.PATH });
-  if (subpath === undefined) return volume;
-  try {
-    return openBeneath(volume, subpath);
-  } finally {
-    closeFd(volume);
-  }
-}
-
-/**
- * The mount's target inside the root, made where it is missing, as the runtime makes it at a start: a link that leads
- * nowhere is followed too, and what it names is made.
- */
-function openTarget(root: number, destination: string, directory: boolean, links = maxLinks): number {
-  const parts = partsOf(destination);
-  let parent = openat2(root, ".", { flags: O.PATH | O.DIRECTORY, resolve: inside });
-  try {
-    for (const [index, part] of parts.entries()) {
-      const last = index === parts.length - 1;
-      const path = parts.slice(0, index + 1).join("/");
-      const next = openPart(root, path, () => makePart(parent, part, directory || !last));
-      if (next === undefined) {
-        if (links === 0) throw new EngineError("invalid_argument", `too many links in ${destination}`);
-        const link = readlinkat(parent, part).toString();
-        const target = [...(link.startsWith("/") ? [] : parts.slice(0, index)), link, ...parts.slice(index + 1)];
-        const found = openTarget(root, target.join("/"), directory, links - 1);
-        closeFd(parent);
-        return found;
-      }
-      closeFd(parent);
-      parent = next;
-    }
-    return parent;
-  } catch (error) {
-    closeFd(parent);
-    throw error;
-  }
-}
-
-const partsOf = (path: string): readonly string[] => path.split("/").filter((part) => part !== "" && part !== ".");
-
-/** Undefined for a link that leads nowhere. */
-function openPart(root: number, path: string, make: () => void): number | undefined {
-  const how = { flags: O.PATH, resolve: inside };
-  try {
-    return openat2(root, path, how);
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
-  }
-  try {
-    make();
-  } catch (error) {
-    if (systemCode(error) !== "EEXIST") throw error;
-    return undefined;
-  }
-  return openat2(root, path, how);
-}
-
-function makePart(parent: number, name: string, directory: boolean): void {
-  if (directory) mkdirat(parent, name, 0o755);
-  else closeFd(openat2(parent, name, { flags: O.WRONLY | O.CREAT | O.EXCL, mode: 0o644, resolve: RESOLVE.BENEATH }));
+  const access = { readonly: !point.readWrite, recursive: !point.nonRecursive };
+  const argument = { root, source, subpath, destination, optional: point.type === "bind", ...access };
+  if (far === undefined) placeMountTask(argument);
+  else await far.run<PlaceMount, void>(treeTasks, "placeMountTask", argument);
 }

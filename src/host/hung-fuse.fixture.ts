@@ -6,7 +6,8 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { mount } from "./mount-calls.ts";
 
@@ -17,6 +18,8 @@ export type HungFuse = AsyncDisposable & {
   /** Answers everything from now on, what waits already too. */
   readonly wake: () => Promise<void>;
   readonly sleep: () => Promise<void>;
+  /** From now on mounts one on every target that a file in `folder` names: so a program of another process asks. */
+  readonly serveAsks: (folder: string) => Promise<void>;
 };
 
 /** Its mounts hang until it ends; then whoever waits gets an error. */
@@ -35,6 +38,7 @@ export async function startHungFuse(): Promise<HungFuse> {
     mount: (target) => ask({ mount: target }),
     wake: () => ask({ awake: true }),
     sleep: () => ask({ awake: false }),
+    serveAsks: (folder) => ask({ folder }),
     [Symbol.asyncDispose]: () => end(child),
   };
 }
@@ -44,6 +48,8 @@ async function end(child: ChildProcess): Promise<void> {
   child.kill("SIGKILL");
   await once(child, "exit");
 }
+
+type Message = { readonly mount?: string; readonly awake?: boolean; readonly folder?: string };
 
 const INIT = 26;
 const headerSize = 16;
@@ -80,10 +86,21 @@ const silent: ReadonlySet<number> = new Set([2, 36, 42]);
 class Server {
   readonly #mounts = new Map<number, Buffer[]>();
   #awake = false;
+  #folder: string | undefined;
 
-  handle(message: { readonly mount?: string; readonly awake?: boolean }): void {
+  handle(message: Message): void {
     if (message.mount !== undefined) this.#mount(message.mount);
+    else if (message.folder !== undefined) this.#folder = message.folder;
     else this.#awake = message.awake === true;
+  }
+
+  #serveAsks(folder: string): void {
+    for (const name of readdirSync(folder).filter((found) => found.endsWith(".ask"))) {
+      const path = join(folder, name);
+      const target = readFileSync(path, "utf8").trim();
+      rmSync(path);
+      this.#mount(target);
+    }
   }
 
   #mount(target: string): void {
@@ -94,6 +111,7 @@ class Server {
   }
 
   turn(): void {
+    if (this.#folder !== undefined) this.#serveAsks(this.#folder);
     for (const [fd, waiting] of this.#mounts) {
       for (let request = this.#read(fd); request !== undefined; request = this.#read(fd)) {
         if (request.readUInt32LE(4) === INIT) this.#answer(fd, request, { data: initAnswer() });
@@ -137,7 +155,7 @@ class Server {
 
 if (process.argv[2] === "serve" && process.argv[1] === fileURLToPath(import.meta.url)) {
   const server = new Server();
-  process.on("message", (message: { readonly mount?: string; readonly awake?: boolean }) => {
+  process.on("message", (message: Message) => {
     try {
       server.handle(message);
       process.send?.("done");

@@ -1,5 +1,5 @@
 /** Single calls on paths that may never answer, as tasks of a child process: each waits on an I/O thread of that child. */
-import { lstat, mkdir, stat, statfs } from "node:fs/promises";
+import { mkdir, stat, statfs } from "node:fs/promises";
 import { systemCode } from "../base/errors.ts";
 import { detachAsync, MNT_FORCE } from "./mount-calls.ts";
 
@@ -10,17 +10,6 @@ export async function lookTask(path: string): Promise<boolean> {
     if (systemCode(error) !== "ENOSYS") throw error;
   });
   return found.isDirectory();
-}
-
-/** Whether there is anything at `path`; a link is not followed. */
-export async function existsTask(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return false;
-    throw error;
-  }
 }
 
 export async function makeDirectoryTask(path: string): Promise<void> {

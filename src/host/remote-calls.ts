@@ -49,10 +49,6 @@ export class RemoteCalls implements AsyncDisposable {
     return answer;
   }
 
-  exists(path: string, patience: Patience): Promise<boolean> {
-    return this.#within(patience, () => this.#call<boolean>("existsTask", path));
-  }
-
   /** With its parents. */
   makeDirectory(path: string, patience: Patience): Promise<void> {
     return this.#within(patience, () => this.#call<void>("makeDirectoryTask", path));

@@ -8,11 +8,11 @@ import type { NameLocks } from "../host/name-locks.ts";
 import type { Pool } from "../host/pool.ts";
 import type { Remote } from "../host/remote.ts";
 import type { Database } from "../metadata/database.ts";
-import type { VolumeDriver } from "../volume-driver/driver.ts";
 import { isRemote } from "../volume-driver/remote.ts";
 import type { Breakers } from "./breaker.ts";
 import type { Busy } from "./busy.ts";
 import type { Drivers } from "./drivers.ts";
+import type { GuardedDriver } from "./guard.ts";
 import type { KeptCopies } from "./kept-copies.ts";
 import { findRecord, listRecords, publicOf, referencesOf, specOf } from "./records.ts";
 import type { Volume } from "./store.ts";
@@ -37,8 +37,7 @@ export type VolumeContext = {
   readonly copies: KeptCopies | undefined;
   /** Volumes known to hold no interrupted copy-up. */
   readonly whole: Set<string>;
-  /** `settled`: every container that outlived the engine has its volumes again. */
-  readonly now: { pruning: boolean; settled: boolean };
+  readonly now: { pruning: boolean };
 };
 
 /** The volume on record, if it is ready. */
@@ -59,7 +58,7 @@ export const readyVolumes = ({ database }: VolumeContext): readonly Volume[] =>
     .filter(({ state }) => state === "ready")
     .map(publicOf);
 
-export const driverOf = ({ drivers }: VolumeContext, volume: Pick<Volume, "driver">): VolumeDriver =>
+export const driverOf = ({ drivers }: VolumeContext, volume: Pick<Volume, "driver">): GuardedDriver =>
   drivers.of(volume.driver);
 
 /** Whoever serves the volume's data may never answer: only children with a deadline look into it. */

@@ -5,7 +5,7 @@
 import { EngineError, errorMessage } from "../base/errors.ts";
 import type { VolumeDescription, VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
 import { missingOf, sentenceOf } from "../volume-driver/requirements.ts";
-import { type GuardOptions, guarded } from "./guard.ts";
+import { type GuardedDriver, type GuardOptions, guarded } from "./guard.ts";
 import type { VolumeDriverState } from "./store.ts";
 
 /** Milliseconds for a look at what foreign drivers have. */
@@ -21,7 +21,7 @@ export type ForeignVolumes = {
 };
 
 export class Drivers {
-  readonly known: ReadonlyMap<string, VolumeDriver>;
+  readonly known: ReadonlyMap<string, GuardedDriver>;
   readonly #source: VolumeDriverSource | undefined;
   readonly #guarding: GuardOptions;
 
@@ -36,7 +36,7 @@ export class Drivers {
   }
 
   /** The driver of a volume on record. */
-  of(name: string): VolumeDriver {
+  of(name: string): GuardedDriver {
     const known = this.known.get(name);
     if (known !== undefined) return known;
     const driver = this.#source?.of(name);
@@ -45,7 +45,7 @@ export class Drivers {
   }
 
   /** The driver for a new volume. */
-  async open(name: string): Promise<VolumeDriver> {
+  async open(name: string): Promise<GuardedDriver> {
     const known = this.known.get(name);
     if (known !== undefined) return known;
     const driver = await this.#source?.open(name);

@@ -12,12 +12,17 @@ import type { Breakers } from "./breaker.ts";
 export type GuardOptions = {
   readonly remote: Remote;
   readonly breakers: Breakers;
-  /** Every use that outlived the engine is known again. Until then nobody is waited for long. */
-  readonly isSettled: () => boolean;
+};
+
+export type GuardedDriver = VolumeDriver & {
+  /** As `mount`, for a use that outlived the engine: who serves it is not asked, and not waited for. */
+  readonly retake: (spec: VolumeSpec, use: string) => Promise<string>;
+  /** Runs what looks into a volume that may hang, through its breaker. */
+  readonly asking: <T>(spec: VolumeSpec, work: () => Promise<T>) => Promise<T>;
 };
 
 /** Milliseconds for a use that is taken up again while the engine opens. */
-const openingDeadline = 2000;
+const retakeDeadline = 2000;
 /** Milliseconds for a mount and its end; drivers have deadlines of their own, which are shorter and say what is wrong. */
 const mountDeadline = 150_000;
 
@@ -25,15 +30,17 @@ export const nameOf = (driver: Pick<VolumeDriver, "name">, { name }: Pick<Volume
   `volume ${name} of driver ${driver.name}`;
 
 /** The same driver, guarded. */
-export function guarded(driver: VolumeDriver, options: GuardOptions): VolumeDriver {
+export function guarded(driver: VolumeDriver, options: GuardOptions): GuardedDriver {
   const guard = new Guard(driver, options);
-  const own: Partial<VolumeDriver> = {
+  const own: Partial<GuardedDriver> = {
     mount: (spec, use) => guard.mount(spec, use),
+    retake: (spec, use) => guard.retake(spec, use),
+    asking: (spec, work) => guard.asking(spec, work),
     unmount: (spec, use) => guard.unmount(spec, use),
     usage: (spec, signal) => guard.usage(spec, signal),
     remove: (spec) => guard.remove(spec),
   };
-  return new Proxy(driver, {
+  return new Proxy(driver as GuardedDriver, {
     get: (target, key) => {
       if (Object.hasOwn(own, key)) return Reflect.get(own, key);
       const value: unknown = Reflect.get(target, key, target);
@@ -54,10 +61,8 @@ class Guard {
   async mount(spec: VolumeSpec, use: string): Promise<string> {
     const driver = this.#driver;
     if (!isRemote(driver, spec)) return driver.mount(spec, use);
-    const { breakers, remote, isSettled } = this.#options;
-    if (!isSettled()) return this.#bounded(spec, driver.mount(spec, use), openingDeadline);
-    breakers.check(spec.name);
-    return this.#asking(spec, async () => {
+    const { remote } = this.#options;
+    return this.asking(spec, async () => {
       const mounting = driver.mount(spec, use);
       const path = await this.#bounded(spec, mounting, mountDeadline).catch((error: unknown) => {
         // What comes too late is given back.
@@ -74,6 +79,11 @@ class Guard {
     });
   }
 
+  async retake(spec: VolumeSpec, use: string): Promise<string> {
+    const mounting = this.#driver.mount(spec, use);
+    return isRemote(this.#driver, spec) ? this.#bounded(spec, mounting, retakeDeadline) : mounting;
+  }
+
   /** The use is over, whatever the server says. */
   async unmount(spec: VolumeSpec, use: string): Promise<void> {
     if (!isRemote(this.#driver, spec)) return this.#driver.unmount(spec, use);
@@ -82,8 +92,7 @@ class Guard {
 
   async usage(spec: VolumeSpec, signal?: AbortSignal): Promise<number | undefined> {
     if (!isRemote(this.#driver, spec)) return this.#driver.usage(spec, signal);
-    this.#options.breakers.check(spec.name);
-    return this.#asking(spec, () => this.#driver.usage(spec, signal));
+    return this.asking(spec, () => this.#driver.usage(spec, signal));
   }
 
   async remove(spec: VolumeSpec): Promise<void> {
@@ -92,16 +101,17 @@ class Guard {
   }
 
   /** Runs what waits for the server; when that is too long the breaker opens. */
-  async #asking<T>(spec: VolumeSpec, work: () => Promise<T>): Promise<T> {
+  async asking<T>(spec: VolumeSpec, work: () => Promise<T>): Promise<T> {
+    this.#options.breakers.check(spec.name);
     try {
       return await work();
     } catch (error) {
-      if (isError(error, "deadline_exceeded")) this.trip(spec);
+      if (isError(error, "deadline_exceeded")) this.#trip(spec);
       throw error;
     }
   }
 
-  trip(spec: VolumeSpec): void {
+  #trip(spec: VolumeSpec): void {
     const broken = { volume: spec.name, driver: this.#driver.name };
     this.#options.breakers.trip(broken, (signal) => this.#probe(spec, signal));
   }

@@ -18,6 +18,22 @@ export async function mountVolume(context: VolumeContext, name: string, use: str
   });
 }
 
+export async function retakeVolume(context: VolumeContext, name: string, use: string): Promise<string> {
+  return context.locks.run(name, async () => {
+    const volume = haveVolume(context, name);
+    // In use, whatever its driver can say of it now.
+    context.uses.set(name, (context.uses.get(name) ?? new Set()).add(use));
+    if (!isRemoteVolume(context, volume)) return mountWhole(context, volume, use);
+    return driverOf(context, volume).retake(specOf(volume), use);
+  });
+}
+
+export async function askVolume<T>(context: VolumeContext, name: string, work: () => Promise<T>): Promise<T> {
+  const volume = findVolume(context, name);
+  if (volume === undefined || !isRemoteVolume(context, volume)) return work();
+  return driverOf(context, volume).asking(specOf(volume), work);
+}
+
 export async function unmountVolume(context: VolumeContext, name: string, use: string): Promise<void> {
   await context.locks.run(name, async () => {
     const volume = findVolume(context, name);
@@ -30,9 +46,9 @@ export async function unmountVolume(context: VolumeContext, name: string, use: s
   });
 }
 
-/** When it was last used; a power cut may take that. What was found running at start-up is no new use. */
-async function noteUse({ database, now }: VolumeContext, name: string): Promise<void> {
-  if (now.settled) await database.transact([usedStatement(name, new Date().toISOString())], { durable: false });
+/** When it was last used; a power cut may take that. */
+async function noteUse({ database }: VolumeContext, name: string): Promise<void> {
+  await database.transact([usedStatement(name, new Date().toISOString())], { durable: false });
 }
 
 /** A use by the engine's own work, which ends when it is disposed. */
@@ -60,7 +76,8 @@ export async function copyUpVolume(
     const use = `copy-up-${randomBytes(16).toString("hex")}`;
     const path = await mountWhole(context, volume, use);
     try {
-      await copyUpInto(poolFor(context, volume), placeOf(context, volume, path), source);
+      const place = placeOf(context, volume, path);
+      await askVolume(context, name, () => copyUpInto(poolFor(context, volume), place, source));
     } catch (error) {
       context.whole.delete(name);
       throw error;
@@ -83,8 +100,6 @@ export async function mountWhole(context: VolumeContext, volume: Volume, use: st
   const driver = driverOf(context, volume);
   const path = await driver.mount(specOf(volume), use);
   if (context.whole.has(volume.name)) return path;
-  // Taken up again under a container that runs: what is remote may not answer, and start-up does not wait.
-  if (!context.now.settled && isRemoteVolume(context, volume)) return path;
   try {
     await finishRestore(context, volume, path);
   } catch (error) {
@@ -94,7 +109,7 @@ export async function mountWhole(context: VolumeContext, volume: Volume, use: st
   try {
     const place = placeOf(context, volume, path);
     if (isRemoteVolume(context, volume) || (await isCopyUpLeft(place)))
-      await finishCopyUpIn(poolFor(context, volume), place);
+      await askVolume(context, volume.name, () => finishCopyUpIn(poolFor(context, volume), place));
   } catch (error) {
     await driver.unmount(specOf(volume), use);
     throw error;

@@ -12,12 +12,12 @@ import type { Database } from "../metadata/database.ts";
 import type { VolumeDriver, VolumeDriverSource } from "../volume-driver/driver.ts";
 import { Breakers } from "./breaker.ts";
 import { Busy } from "./busy.ts";
-import { findVolume, type VolumeContext } from "./context.ts";
+import { findVolume, isRemoteVolume, type VolumeContext } from "./context.ts";
 import { createVolume } from "./create.ts";
 import { Drivers } from "./drivers.ts";
 import { KeptCopies } from "./kept-copies.ts";
 import { getVolume, listVolumes, volumeUsage } from "./look.ts";
-import { copyUpVolume, mountVolume, unmountVolume } from "./mount.ts";
+import { askVolume, copyUpVolume, mountVolume, retakeVolume, unmountVolume } from "./mount.ts";
 import { finishRenames, reconcile } from "./reconcile.ts";
 import { holdStatement, referencesOf, releaseStatement } from "./records.ts";
 import { pruneVolumes, removeVolume } from "./remove.ts";
@@ -43,10 +43,9 @@ export type VolumeStoreOptions = {
 /** Half-made and half-removed volumes are gone, and volumes without a row have one, when it resolves. */
 export async function openVolumeStore(options: VolumeStoreOptions): Promise<VolumeStore> {
   const { database, pool, events, remote = new Remote() } = options;
-  const now = { pruning: false, settled: false };
+  const now = { pruning: false };
   const breakers = new Breakers();
-  const guarding = { remote, breakers, isSettled: () => now.settled };
-  const drivers = new Drivers(options.drivers, options.foreign, guarding);
+  const drivers = new Drivers(options.drivers, options.foreign, { remote, breakers });
   await finishRenames(database, drivers.known);
   await reconcile(database, drivers.known);
   const copies = options.root === undefined ? undefined : new KeptCopies(options.root, pool);
@@ -92,13 +91,16 @@ function storeOf(context: VolumeContext): VolumeStore {
     holdStatements: (container, names) => [...new Set(names)].map((name) => holdStatement(container, name)),
     releaseStatements: (container) => [releaseStatement(container)],
     mount: (name, use) => mountVolume(context, name, use),
+    retake: (name, use) => retakeVolume(context, name, use),
+    isRemote: (name) => {
+      const volume = findVolume(context, name);
+      return volume !== undefined && isRemoteVolume(context, volume);
+    },
+    asking: (name, work) => askVolume(context, name, work),
     unmount: (name, use) => unmountVolume(context, name, use),
     copyUp: (name, source) => copyUpVolume(context, name, source),
     usage: (name) => volumeUsage(context, name),
     verbs: (users) => verbsOf({ ...context, users }),
-    settle: async () => {
-      context.now.settled = true;
-      await drivers.settle();
-    },
+    settle: () => drivers.settle(),
   };
 }

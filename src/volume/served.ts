@@ -111,7 +111,7 @@ export class ServedVolumes {
     const again = uses.all().map(({ volume, id }) =>
       this.#locks.run(volume, async () => {
         try {
-          this.#paths.set(volume, await store.mount(volume, id));
+          this.#paths.set(volume, await store.retake(volume, id));
         } catch (error) {
           if (isError(error, "not_found")) await uses.forget(volume, [id]);
           else report(`the volume ${volume} is used by a container, and could not be mounted again`, error);

@@ -78,7 +78,13 @@ export interface VolumeStore {
   releaseStatements(container: string): readonly Statement[];
   /** Path of the data for the use `use` of `name`. The events `mount` and `unmount` are the user's, who knows where. */
   mount(name: string, use: string): Promise<string>;
+  /** As `mount`, for a use that outlived the engine: whoever serves the volume is not asked, and not waited for. */
+  retake(name: string, use: string): Promise<string>;
   unmount(name: string, use: string): Promise<void>;
+  /** Whoever serves the volume's data may never answer: only children with a deadline look into it. Unknown: false. */
+  isRemote(name: string): boolean;
+  /** Runs what looks into a remote volume: refused at once while its server does not answer, and its time-out is noted. */
+  asking<T>(name: string, work: () => Promise<T>): Promise<T>;
   /** Fills an empty volume with `source`'s tree (attributes of the root too), under the volume's lock, atomically, repeatable after a crash. */
   copyUp(name: string, source: { readonly root: string; readonly path: string }): Promise<void>;
   /** Bytes in a volume, -1 when unknown. */

@@ -16,6 +16,7 @@ import type { ContainerService, HostConfig, NewContainer } from "../../src/conta
 import { containerSchema, openContainerService } from "../../src/container/open.ts";
 import { mountTable } from "../../src/host/mount.ts";
 import type { Pool } from "../../src/host/pool.ts";
+import { Remote } from "../../src/host/remote.ts";
 import { createPool } from "../../src/host/worker-pool.ts";
 import { imageIdOf } from "../../src/image/config.ts";
 import { openImageStore } from "../../src/image/open.ts";
@@ -81,7 +82,8 @@ export async function openEngine(folder: string, bootId = "boot-1"): Promise<Eng
   const drivers = await openVolumeDrivers({ root, pool });
   const volumes = await openVolumeStore({ database, drivers, pool, events });
   const runtime = opening.use(await openRuntime({ execRoot }));
-  const parts = { database, layers, images, volumes, runtime, events, pool };
+  const remote = opening.use(new Remote());
+  const parts = { database, layers, images, volumes, runtime, events, pool, remote };
   const problems: Problem[] = [];
   const report = (message: string, error: unknown): void => void problems.push({ message, error });
   const containers = opening.use(await openContainerService({ ...parts, root, execRoot, bootId, report }));

@@ -1,0 +1,182 @@
+/**
+ * Volumes whose server never answers, through the daemon: many at once, and nobody who does not want them notices. They
+ * are named, refused at once, work again once they are answered, and outlive neither the daemon nor its kill.
+ *
+ * Deadlines here are for what would wait for ever, not for what is slow.
+ */
+import assert from "node:assert/strict";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { type HungFuse, startHungFuse } from "../src/host/hung-fuse.fixture.ts";
+import { type Answer, call } from "./support/api.ts";
+import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
+import { processesBelow } from "./support/processes.ts";
+import { until } from "./support/until.ts";
+
+const skip = process.getuid?.() === 0 && existsSync("/dev/fuse") ? false : "the daemon needs root, and FUSE";
+const count = 64;
+/** Milliseconds for what does not want a volume that hangs. */
+const patience = { deadline: 20_000 };
+const hung = Array.from({ length: count }, (_, index) => `hung${index}`);
+
+describe("volumes that hang", { skip }, () => {
+  const scratch = scratchFolder();
+  const root = join(scratch.path, "strata");
+  const asks = join(scratch.path, "asks");
+  const daemons: number[] = [];
+  let fuse: HungFuse;
+  let daemon: Daemon;
+
+  const start = async (): Promise<void> => {
+    daemon = await startStrata({ root, args: ["--volume-deadline", "3"] });
+    daemons.push(daemon.pid);
+  };
+
+  /** What mount(8) calls for the type `fuse.hung`: it asks the one server, and ends when that has mounted. */
+  const installProgram = (): void => {
+    const program = join(asks, "hung");
+    const script = `#!/bin/sh
+echo "$2" >${asks}/$$.new; mv ${asks}/$$.new ${asks}/$$.ask
+until grep -q " $2 fuse\\| $2 .* fuse" /proc/self/mountinfo; do sleep 0.05; done
+`;
+    writeFileSync(program, script);
+    chmodSync(program, 0o755);
+    process.env.PATH = `${asks}:${process.env.PATH}`;
+  };
+
+  before(async () => {
+    mkdirSync(asks);
+    installProgram();
+    fuse = await startHungFuse();
+    await fuse.serveAsks(asks);
+    await start();
+    await daemon.ok(["import", await busyboxTar(join(scratch.path, "bb.tar")), "bb"]);
+  });
+
+  after(async () => {
+    await daemon.docker(["rm", "-f", "lives", "well"], patience);
+    await daemon.stop();
+    await fuse[Symbol.asyncDispose]();
+    await unmountBelow(scratch.path);
+    scratch[Symbol.dispose]();
+  });
+
+  const post = (path: string, json: object = {}): Promise<Answer> => call(daemon, { method: "POST", path, json });
+  const makeVolume = (Name: string): Promise<Answer> =>
+    post("/v1.43/volumes/create", { Name, Driver: "local", DriverOpts: { type: "fuse.hung", device: "x", o: "ro" } });
+  const makeContainer = (name: string, ...Binds: string[]): Promise<Answer> =>
+    post(`/v1.43/containers/create?name=${name}`, {
+      Image: "bb",
+      Cmd: ["sleep", "1000"],
+      NetworkDisabled: true,
+      HostConfig: { NetworkMode: "none", Binds },
+    });
+  const startIt = (name: string): Promise<Answer> => post(`/v1.43/containers/${name}/start`);
+  const listed = async (): Promise<{
+    readonly Volumes: readonly object[];
+    readonly Warnings: readonly string[] | null;
+  }> => JSON.parse((await call(daemon, { method: "GET", path: "/v1.43/volumes" })).text);
+  const mounts = (): string[] =>
+    readFileSync(`/proc/${daemon.pid}/mountinfo`, "utf8")
+      .split("\n")
+      .filter((line) => line.includes(" fuse.hung ") && line.includes(scratch.path));
+
+  /** Everything that has nothing to do with volumes that hang. */
+  const others = async (name: string): Promise<void> => {
+    const run = ["run", "--rm", "--network", "none", "-v", `${name}:/d`, "bb", "sh", "-c", "echo kept >/d/f; cat /d/f"];
+    assert.equal(await daemon.ok(run, patience), "kept");
+    assert.match(await daemon.ok(["ps", "-a", "-q"], patience), /^[0-9a-f]{12}/);
+    assert.match(await daemon.ok(["volume", "ls", "-q"], patience), new RegExp(`^${name}$`, "m"));
+    await daemon.ok(["import", join(scratch.path, "bb.tar"), `again-${name}`], patience);
+    await daemon.ok(["rmi", `again-${name}`], patience);
+    await daemon.ok(["system", "df"], patience);
+    await daemon.ok(["volume", "rm", name], patience);
+  };
+
+  test(`${count} of them, wanted at once, delay nobody; each is refused by its name, and nothing of it stays`, async () => {
+    assert.ok((await Promise.all(hung.map(makeVolume))).every(({ status }) => status === 201));
+    for (const name of hung) assert.equal((await makeContainer(name, `${name}:/d:nocopy`)).status, 201);
+    let over = false;
+    const starting = Promise.all(hung.map((name) => startIt(name).catch(() => undefined))).then((answers) => {
+      over = true;
+      return answers;
+    });
+    await until("they hang", () => mounts().length > 0);
+    await others("other0");
+    await starting;
+    assert.ok(over);
+    // Those that had to wait for their mount are told now, those that were told before at once.
+    for (const name of hung) {
+      const { status, message } = await startIt(name);
+      assert.equal(status, 503, message);
+      assert.match(message, new RegExp(`^volume ${name} of driver local does not answer since .*; try again later$`));
+    }
+    const { Volumes, Warnings } = await listed();
+    assert.equal(Volumes.length, count);
+    const named = (Warnings ?? []).map((words) => /^volume (\S+) of driver local does not answer/.exec(words)?.[1]);
+    assert.deepEqual(named.sort(), [...hung].sort());
+    assert.match((await daemon.docker(["volume", "ls"], patience)).stderr, /volume hung7 of driver local/);
+    await others("other1");
+    for (const name of hung) {
+      const path = `/v1.43/containers/${name}?force=1`;
+      assert.equal((await call(daemon, { method: "DELETE", path })).status, 204);
+    }
+    const removing = hung.map((name) => call(daemon, { method: "DELETE", path: `/v1.43/volumes/${name}` }));
+    for (const { status, message } of await Promise.all(removing)) assert.equal(status, 204, message);
+    assert.deepEqual(mounts(), [], "nothing is mounted");
+    assert.deepEqual((await listed()).Warnings ?? [], []);
+  });
+
+  test("a server that stops answering under a container: a copy is refused, and all goes on once it answers", async () => {
+    await fuse.wake();
+    assert.equal((await makeVolume("late")).status, 201);
+    for (const name of ["lives", "well"]) assert.equal((await makeContainer(name, "late:/d")).status, 201);
+    assert.equal((await startIt("lives")).status, 204);
+    assert.match(await daemon.ok(["exec", "lives", "ls", "-d", "/d"], patience), /^\/d$/);
+    await daemon.ok(["cp", "lives:/d", "-"], patience);
+    await fuse.sleep();
+    const copied = await daemon.docker(["cp", "lives:/d", "-"], { deadline: 60_000 });
+    assert.match(copied.stderr, /a volume of container lives did not answer within 6 s/);
+    const refused = await daemon.docker(["cp", join(scratch.path, "bb.tar"), "lives:/d"], patience);
+    assert.match(refused.stderr, /volume late of driver local does not answer since/);
+    const { status, message } = await startIt("well");
+    assert.deepEqual([status, message.includes("volume late of driver local does not answer")], [503, true], message);
+    await others("other2");
+    await fuse.wake();
+    await until("the breaker closed", async () => ((await listed()).Warnings ?? []).length === 0);
+    assert.equal((await startIt("well")).status, 204);
+    await daemon.ok(["cp", "well:/d", "-"], patience);
+    await daemon.ok(["rm", "-f", "well"], patience);
+  });
+
+  test("a daemon that is killed beside one opens at once, knows the container, and lets go of the volume", async () => {
+    await fuse.sleep();
+    await daemon.docker(["cp", "lives:/d", "-"], { deadline: 60_000 });
+    await daemon.kill();
+    await start();
+    assert.equal(await daemon.ok(["ps", "--format", "{{.Names}}"], patience), "lives");
+    await others("other3");
+    await daemon.ok(["rm", "-f", "lives"], patience);
+    await until("nobody uses it", () => mounts().length === 0);
+    const { status, message } = await call(daemon, { method: "DELETE", path: "/v1.43/volumes/late" });
+    assert.equal(status, 204, message);
+    await daemon.kill();
+    await start();
+    await others("other4");
+  });
+
+  test("no process of any of the daemons stays", async () => {
+    await daemon.stop();
+    await fuse[Symbol.asyncDispose]();
+    const children = (): string[] =>
+      processesBelow("child-main").flatMap(({ line }) =>
+        daemons.some((pid) => line.trimEnd().endsWith(` ${pid}`)) ? [line] : [],
+      );
+    await until("the children ended", () => children().length === 0);
+    assert.deepEqual(
+      processesBelow(root).map(({ line }) => line),
+      [],
+    );
+  });
+});
