@@ -102,11 +102,6 @@ export async function mountWhole(context: VolumeContext, volume: Volume, use: st
   if (context.whole.has(volume.name)) return path;
   try {
     await finishRestore(context, volume, path);
-  } catch (error) {
-    await driver.unmount(specOf(volume), use);
-    throw error;
-  }
-  try {
     const place = placeOf(context, volume, path);
     if (isRemoteVolume(context, volume) || (await isCopyUpLeft(place)))
       await askVolume(context, volume.name, () => finishCopyUpIn(poolFor(context, volume), place));
