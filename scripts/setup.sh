@@ -29,8 +29,8 @@ bin/strata --version >/dev/null || true
 # programs: command=package, by distribution
 system="runc conmon tini busybox"
 case $purpose in
-  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock podman" ;;
-  vm) system="$system ip qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 unshare setpriv" ;;
+  test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock podman strace" ;;
+  vm) system="$system ip qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 btrfs unshare setpriv" ;;
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped
 [ "$purpose" = test ] && command -v apt-get >/dev/null 2>&1 && system="$system zfs-fuse"
@@ -52,7 +52,7 @@ debian_package() {
     busybox) echo busybox-static ;;
     seccomp.json) echo golang-github-containers-common ;;
     docker | dockerd) echo docker.io ;;
-    mkfs.btrfs) echo btrfs-progs ;;
+    mkfs.btrfs | btrfs) echo btrfs-progs ;;
     mkfs.xfs) echo xfsprogs ;;
     mkfs.ext4) echo e2fsprogs ;;
     xz) echo xz-utils ;;
@@ -69,7 +69,7 @@ fedora_package() {
   case $1 in
     seccomp.json) echo containers-common ;;
     docker | dockerd) echo moby-engine ;;
-    mkfs.btrfs) echo btrfs-progs ;;
+    mkfs.btrfs | btrfs) echo btrfs-progs ;;
     mkfs.xfs) echo xfsprogs ;;
     mkfs.ext4) echo e2fsprogs ;;
     unshare | setpriv | flock) echo util-linux ;;

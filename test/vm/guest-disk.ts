@@ -15,7 +15,7 @@ function inUsr(path: string): string {
   return merged.some((folder) => path.startsWith(`/${folder}/`)) ? `/usr${path}` : path;
 }
 
-function copyFile(path: string, root: string, as = inUsr(path)): void {
+function copyFile(path: string, root: string, as: string): void {
   const target = join(root, as);
   if (existsSync(target)) return;
   mkdirSync(dirname(target), { recursive: true });
@@ -23,11 +23,29 @@ function copyFile(path: string, root: string, as = inUsr(path)): void {
 }
 
 /** A program and the libraries that the loader would find for it. */
-async function copyProgram(path: string, root: string, as?: string): Promise<void> {
+async function copyProgram(path: string, root: string, as = inUsr(path)): Promise<void> {
   copyFile(path, root, as);
-  const { stdout } = await command("ldd", [path]);
-  for (const match of stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)) if (match[1] !== undefined) copyFile(match[1], root);
+  for (const library of await libraries(path)) copyFile(library, root, inUsr(library));
 }
+
+async function libraries(path: string, environment: Readonly<Record<string, string>> = {}): Promise<string[]> {
+  const words = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  const { stdout } = await command("env", [...words, "ldd", path]);
+  return [...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].flatMap((match) => match[1] ?? []);
+}
+
+/** Programs of packages that were unpacked in `from`, at the places that they would be installed in. */
+async function copyUnpacked({ from, programs }: Unpacked, root: string): Promise<void> {
+  const place = (path: string): string => inUsr(path.startsWith(from) ? path.slice(from.length) : path);
+  for (const program of programs) {
+    const path = join(from, program);
+    copyFile(path, root, place(path));
+    for (const library of await libraries(path, { LD_LIBRARY_PATH: join(from, "lib/x86_64-linux-gnu") }))
+      copyFile(library, root, place(library));
+  }
+}
+
+export type Unpacked = { readonly from: string; readonly programs: readonly string[] };
 
 async function which(program: string): Promise<string> {
   const { stdout } = await command("sh", ["-c", 'PATH=$PATH:/usr/sbin:/sbin command -v "$1"', "which", program]);
@@ -44,16 +62,19 @@ export async function pack(folder: string, image: string): Promise<void> {
   await succeed("mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", folder, image, size]);
 }
 
+type Extra = { readonly programs?: readonly string[]; readonly unpacked?: readonly Unpacked[] };
+
 /** The system disk; it changes with this machine's programs only. */
-export async function makeSystemDisk(image: string): Promise<void> {
+export async function makeSystemDisk(image: string, extra: Extra = {}): Promise<void> {
   using scratch = scratchFolder();
   const root = scratch.path;
   const folders = ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "proc", "sys", "dev", "run", "tmp", "var"];
   for (const name of [...folders, "data", "root", "strata"]) mkdirSync(join(root, name), { recursive: true });
   for (const name of merged) symlinkSync(`usr/${name}`, join(root, name));
-  for (const program of programs) await copyProgram(await which(program), root);
+  for (const program of [...programs, ...(extra.programs ?? [])]) await copyProgram(await which(program), root);
   await copyProgram(process.execPath, root, "/usr/bin/node");
-  for (const path of data) if (existsSync(path)) copyFile(path, root);
+  for (const unpacked of extra.unpacked ?? []) await copyUnpacked(unpacked, root);
+  for (const path of data) if (existsSync(path)) copyFile(path, root, inUsr(path));
   writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
   writeFileSync(join(root, "etc/group"), "root:x:0:\n");
   const busybox = inUsr(await which("busybox"));

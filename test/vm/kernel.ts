@@ -8,22 +8,36 @@ import { type CpioMember, cpioOf } from "./cpio.ts";
 
 /** Folder in the first root -> modules. A filesystem's are loaded when it is the data disk's. */
 const wanted = {
-  always: ["virtio_pci", "virtio_blk", "virtio_console", "overlay"],
+  always: ["virtio_pci", "virtio_blk", "virtio_console", "overlay", "loop"],
   // ext4 itself is in the kernel; this is for its project quotas.
   ext4: ["quota_v2"],
   xfs: ["xfs"],
   btrfs: ["btrfs"],
+  zfs: ["zfs"],
 } as const;
 
 export type Kernel = { readonly image: string; readonly firstRoot: string };
 
-type Found = { readonly image: string; readonly modules: string };
+type Found = {
+  readonly image: string;
+  readonly modules: string;
+  /** OpenZFS, where somebody built it for this kernel: its modules, and a folder with its programs. */
+  readonly zfs?: { readonly modules: string; readonly root: string };
+};
 
 /** The kernel below `cache` (its package unpacked in `kernel/`), or undefined. */
 export function findKernel(cache: string): Found | undefined {
   const image = globSync(join(cache, "kernel/boot/vmlinuz-*"))[0];
   const modules = globSync(join(cache, "kernel/lib/modules/*/kernel"))[0];
-  return image === undefined || modules === undefined ? undefined : { image, modules };
+  if (image === undefined || modules === undefined) return undefined;
+  const folder = join(cache, "zfs");
+  const release = join(folder, "release");
+  const isBuilt = existsSync(release) && readFileSync(release, "utf8") === basename(image).replace("vmlinuz-", "");
+  return {
+    image,
+    modules,
+    ...(isBuilt ? { zfs: { modules: join(folder, "modules"), root: join(folder, "root") } } : {}),
+  };
 }
 
 const directory = (name: string): CpioMember => ({ name, mode: 0o040755 });
@@ -33,7 +47,7 @@ export function makeFirstRoot(found: Found, cache: string): Kernel {
   const members = ["bin", "modules", "proc", "sys", "dev", "root"].map(directory);
   for (const [folder, names] of Object.entries(wanted)) {
     members.push(directory(`modules/${folder}`));
-    for (const [index, path] of inOrder(found.modules, names).entries()) {
+    for (const [index, path] of inOrder([found.modules, found.zfs?.modules], names).entries()) {
       const name = `modules/${folder}/${String(index).padStart(2, "0")}-${basename(path)}`;
       members.push({ name, mode: 0o100644, content: readFileSync(path) });
     }
@@ -48,12 +62,13 @@ export function makeFirstRoot(found: Found, cache: string): Kernel {
 }
 
 /** Module files, each after those it depends on; the kernel names its modules with `_`, their files have either. */
-function inOrder(folder: string, wantedNames: readonly string[]): string[] {
-  const paths = new Map(globSync(join(folder, "**/*.ko")).map((path) => [moduleName(basename(path, ".ko")), path]));
+function inOrder(folders: readonly (string | undefined)[], wantedNames: readonly string[]): string[] {
+  const files = folders.flatMap((folder) => (folder === undefined ? [] : globSync(join(folder, "**/*.ko"))));
+  const paths = new Map(files.map((path) => [moduleName(basename(path, ".ko")), path]));
   const order = new Set<string>();
   const add = (name: string): void => {
     const path = paths.get(moduleName(name));
-    // Built into the kernel.
+    // Built into the kernel, or nobody built it.
     if (path === undefined || order.has(path)) return;
     for (const dependency of dependencies(path)) add(dependency);
     order.add(path);

@@ -82,7 +82,7 @@ describe(`power cuts (seed ${seed})`, { skip, timeout }, () => {
   for (const [does, patch] of Object.entries(mutants))
     test(`an engine that ${does} is found out`, { timeout }, async () => {
       const projectDisk = join(cache, "mutant.img");
-      await makeProjectDisk(projectDisk, [patch]);
+      await makeProjectDisk(projectDisk, { patches: [patch] });
       const { complaints } = await liveAndDie({ ...plan(projectDisk, "ext4"), cuts: 3, say });
       for (const complaint of complaints.slice(0, 12)) say(complaint);
       assert.notDeepEqual(complaints, [], `three cuts of an engine that ${does} lost nothing (seed ${seed})`);

@@ -33,12 +33,15 @@ function javascript(text: string): string {
   return renamed.replaceAll('"../../../src/', '"../../../dist/');
 }
 
-/** Makes the disk: the project as it stands, but for `patches`. */
-export async function makeProjectDisk(image: string, patches: readonly Patch[] = []): Promise<void> {
+type ProjectOptions = { readonly patches?: readonly Patch[]; readonly tests?: readonly string[] };
+
+/** Makes the disk: the project as it stands, but for `patches`, without its tests but those that are named. */
+export async function makeProjectDisk(image: string, { patches = [], tests = [] }: ProjectOptions = {}): Promise<void> {
   using scratch = scratchFolder();
   const root = scratch.path;
   for (const [from, to] of Object.entries(folders))
-    for (const name of globSync("**/*.ts", { cwd: join(project, from) }).filter((path) => !path.endsWith(".test.ts"))) {
+    for (const name of globSync("**/*.ts", { cwd: join(project, from) })) {
+      if (name.endsWith(".test.ts") && !tests.includes(join(from, name))) continue;
       const target = join(root, to, name.replace(/\.ts$/, ".js"));
       mkdirSync(dirname(target), { recursive: true });
       writeFileSync(target, javascript(patched(join(from, name), patches)));

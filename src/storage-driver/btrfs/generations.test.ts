@@ -2,33 +2,24 @@ import assert from "node:assert/strict";
 import {
   appendFileSync,
   chmodSync,
-  chownSync,
-  closeSync,
   linkSync,
   lstatSync,
-  lutimesSync,
-  mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
-  symlinkSync,
-  truncateSync,
-  unlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { compareTrees, compareTreesSize, compareTreesTar } from "../../archive/compare-trees.ts";
+import { compareTrees } from "../../archive/compare-trees.ts";
 import { setReadOnly } from "../../host/btrfs.ts";
 import type { Pool } from "../../host/pool.ts";
 import { makeSubvolumeTask } from "../../host/subvolume-task.ts";
-import { AT_FDCWD, mknodat, removeXattr, renameat2, setXattr } from "../../host/sys.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import type { LayerRef, StorageDriver } from "../driver.ts";
+import { assertFound, fillBase, kinds, type Operations, operationOf, perform } from "../random-operations.fixture.ts";
 import { loopHome } from "../scratch-home.ts";
 import { btrfs } from "./driver.ts";
 
@@ -75,112 +66,32 @@ async function candidatesOf({ ref }: Pair): Promise<readonly string[]> {
   return candidates;
 }
 
-const kinds = {
-  write: (at: string) => {
-    mkdirSync(dirname(at), { recursive: true });
-    writeFileSync(at, `content of ${at.length}`);
-  },
-  large: (at: string) => writeFileSync(at, Buffer.alloc(100_000, "x")),
-  append: (at: string) => appendFileSync(at, "more"),
-  truncate: (at: string) => truncateSync(at, 3),
-  mkdir: (at: string) => mkdirSync(at, { recursive: true }),
-  remove: (at: string) => rmSync(at, { recursive: true }),
-  chmod: (at: string) => chmodSync(at, lstatSync(at).isDirectory() ? 0o711 : 0o640),
-  chown: (at: string) => chownSync(at, 5, 6),
-  touch: (at: string) => lutimesSync(at, 1000, 2000),
-  setXattr: (at: string) => setXattr(AT_FDCWD, at, "user.note", Buffer.from("x")),
-  removeXattr: (at: string) => removeXattr(AT_FDCWD, at, "user.note"),
-  symlink: (at: string) => symlinkSync("nowhere", at),
-  device: (at: string) => mknodat(AT_FDCWD, at, 0o020600, 1, 3),
-  subvolume: (at: string) => {
-    makeSubvolumeTask({ path: at });
-    writeFileSync(join(at, "a"), "in a subvolume");
-  },
-  /** The same size and time, another content: no change in Docker's eyes. */
-  overwrite: (at: string) => {
-    const { size, mtimeMs } = lstatSync(at);
-    writeFileSync(at, "y".repeat(size));
-    utimesSync(at, mtimeMs / 1000, mtimeMs / 1000);
-  },
-  recreate: (at: string) => {
-    const { size, mtimeMs } = lstatSync(at);
-    unlinkSync(at);
-    writeFileSync(at, "z".repeat(size));
-    utimesSync(at, mtimeMs / 1000, mtimeMs / 1000);
-  },
-  openUnlinked: (at: string) => {
-    const fd = openSync(at, "a");
-    unlinkSync(at);
-    closeSync(fd);
-  },
-  link: (at: string, to: string) => linkSync(at, to),
-  rename: (at: string, to: string) => renameSync(at, to),
-  exchange: (at: string, to: string) => renameat2(AT_FDCWD, at, AT_FDCWD, to, 2),
-  /** A directory gives way to another, whose files nobody touched. */
-  replace: (at: string, to: string) => {
-    if (!lstatSync(at).isDirectory() || at.startsWith(`${to}/`)) return;
-    rmSync(to, { recursive: true });
-    renameSync(at, to);
-  },
+const subvolume = (at: string): void => {
+  makeSubvolumeTask({ path: at });
+  writeFileSync(join(at, "a"), "in a subvolume");
 };
-type Kind = keyof typeof kinds;
-
-const names = ["a", "b", "c", "d\u00e9"];
-const path = fc.array(fc.constantFrom(...names), { minLength: 1, maxLength: 3 }).map((parts) => parts.join("/"));
-const operation = fc.record({ kind: fc.constantFrom(...(Object.keys(kinds) as Kind[])), path, other: path });
-type Operation = { readonly kind: Kind; readonly path: string; readonly other: string };
-
-/** Does it as a container would; what cannot be done is not done. */
-function perform(root: string, { kind, path: name, other }: Operation): void {
-  try {
-    kinds[kind](join(root, name), join(root, other));
-  } catch (error) {
-    assert.match(String(error), /E[A-Z]{3,}/);
-  }
-}
-
-/** Files that are there from the beginning, so that most operations find something. */
-function fillBase(root: string): void {
-  for (const one of names)
-    for (const two of names) {
-      mkdirSync(join(root, one, two), { recursive: true });
-      for (const three of ["a", "b"]) writeFileSync(join(root, one, two, three), `${one}${two}${three}`);
-    }
-}
+const all: Operations = { ...kinds, subvolume };
 
 /** A time that somebody set is no reading. */
 function utimesAccess(at: string): void {
   utimesSync(at, 5000, lstatSync(at).mtimeMs / 1000);
 }
 
-async function tarOf(pair: Pair, candidates?: readonly string[]): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  const write = async (chunk: Uint8Array): Promise<void> => void chunks.push(Buffer.from(chunk));
-  await compareTreesTar(pair.base, pair.tree, { write, candidates });
-  return Buffer.concat(chunks);
-}
-
 test("what is found by generations is what a walk of both trees finds, whatever a container did", async () => {
   let differences = 0;
   await fc.assert(
     fc.asyncProperty(
-      fc.array(operation, { maxLength: 6 }),
-      fc.array(operation, { minLength: 1, maxLength: 12 }),
+      fc.array(operationOf(all), { maxLength: 6 }),
+      fc.array(operationOf(all), { minLength: 1, maxLength: 12 }),
       async (earlier, during) => {
         await using pair = await pairOf((root) => {
           fillBase(root);
           // A layer comes from a tar, which makes no subvolumes.
-          for (const one of earlier) if (one.kind !== "subvolume") perform(root, one);
+          for (const one of earlier) if (one.kind !== "subvolume") perform(all, root, one);
         });
-        for (const one of during) perform(pair.tree, one);
+        for (const one of during) perform(all, pair.tree, one);
         const candidates = await candidatesOf(pair);
-        const found = compareTrees(pair.base, pair.tree, { candidates });
-        const tar = await tarOf(pair, candidates);
-        const size = compareTreesSize(pair.base, pair.tree, { candidates });
-        assert.deepEqual(found, compareTrees(pair.base, pair.tree));
-        assert.ok(tar.equals(await tarOf(pair)), "the tars differ");
-        assert.equal(size, compareTreesSize(pair.base, pair.tree));
-        differences += found.length;
+        differences += await assertFound(pair, candidates);
       },
     ),
     { numRuns: Number(process.env.FC_RUNS ?? 60) },

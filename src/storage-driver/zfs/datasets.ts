@@ -20,6 +20,7 @@ import { syncFilesystem } from "../../host/durable.ts";
 import { isMountPoint, mountTable } from "../../host/mount.ts";
 import { destroyWhenFree, run } from "../../host/zfs-command.ts";
 import { isZfsInKernel } from "../../host/zfs-dataset.ts";
+import type { DifferencesArgument } from "./differences.ts";
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const reserved = new Set(["trash", "staging"]);
@@ -99,11 +100,21 @@ export class Datasets {
     return true;
   }
 
-  /** A snapshot has what ZFS was given; pages that a program wrote through a mapping are given to it now. */
-  async #writeOut(id: string): Promise<void> {
+  /** What `zfs diff` needs to know of a clone of `parent`, once what was written to it is with ZFS. */
+  async difference(id: string, parent: string): Promise<DifferencesArgument> {
+    const mounts = await this.#writeOut(id);
+    return { dataset: this.name(id), snapshot: `${this.name(parent)}@layer`, mounts };
+  }
+
+  /**
+   * A snapshot has what ZFS was given; pages that a program wrote through a mapping are given to it now. Returns where the
+   * dataset is mounted.
+   */
+  async #writeOut(id: string): Promise<string[]> {
     const name = this.name(id);
     const mounts = mountTable().filter(({ type, source }) => /^(fuse\.)?zfs$/.test(type) && source === name);
     for (const { target } of mounts) await syncFilesystem(target);
+    return mounts.map(({ target }) => target);
   }
 
   async #make(id: string, origin: string | undefined, own: readonly string[]): Promise<void> {

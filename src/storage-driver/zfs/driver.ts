@@ -5,21 +5,25 @@
  * Promises: the driver keeps no record; what is there is asked of ZFS. Commands are synced by ZFS before they return.
  */
 import type { Mounts } from "../../base/mount.ts";
+import type { Pool } from "../../host/pool.ts";
 import { run } from "../../host/zfs-command.ts";
 import type { DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { containerSize, sizeOption } from "../size-limit.ts";
 import { Datasets } from "./datasets.ts";
+import type { DifferencesArgument } from "./differences.ts";
 import { checkDaemonOptions, parentDataset } from "./parent.ts";
 import { tryZfs } from "./trial.ts";
+
+const differences = new URL("./differences.ts", import.meta.url);
 
 export const zfs: DriverFactory = {
   name: "zfs",
   probe: tryZfs,
-  async open(home, options) {
+  async open(home, options, { pool }) {
     checkDaemonOptions(options);
     const datasets = new Datasets(home, await parentDataset(home, options));
     await datasets.create();
-    return new Zfs(home, datasets);
+    return new Zfs(home, datasets, pool);
   },
 };
 
@@ -28,9 +32,11 @@ class Zfs implements StorageDriver {
   readonly home: string;
   readonly traits: Traits;
   readonly #datasets: Datasets;
+  readonly #pool: Pool;
 
-  constructor(home: string, datasets: Datasets) {
+  constructor(home: string, datasets: Datasets, pool: Pool) {
     this.home = home;
+    this.#pool = pool;
     const shared = { keeps: "whole", maxParents: 500, sharesBlocks: true, containerOptions: [sizeOption] } as const;
     this.traits = datasets.served ? { ...shared, wholeSeconds: true } : shared;
     this.#datasets = datasets;
@@ -61,6 +67,15 @@ class Zfs implements StorageDriver {
 
   changes(): undefined {
     return undefined;
+  }
+
+  /** By `zfs diff` (see differences.ts), which zfs-fuse has not. */
+  async candidates({ id, parents }: LayerRef, signal?: AbortSignal): Promise<readonly string[] | undefined> {
+    const [parent] = parents;
+    if (parent === undefined || this.#datasets.served) return undefined;
+    const argument = await this.#datasets.difference(id, parent);
+    const options = signal === undefined ? {} : { signal };
+    return this.#pool.run<DifferencesArgument, string[] | undefined>(differences, "differencesTask", argument, options);
   }
 
   async remove(id: string): Promise<void> {
