@@ -147,6 +147,10 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   );
   await volumes.settle();
   const volumeVerbs = volumes.verbs(containers.volumeUsers);
+  const recovered = volumeVerbs.recover().catch((error: unknown) => {
+    options.report?.("what a crash left of a volume's migration is still there", error);
+  });
+  stack.defer(() => recovered);
   stack.defer(forgetNetworksOfRemoved(events, networks, options.report));
   await sweepStaging(dataRoot, pool);
   const transfer = lazyTransfer({ layers, images, events, stagingRoot: join(dataRoot, "staging") });

@@ -26,6 +26,13 @@ export function volumeVerbCommands(volume: Command): void {
     .action(async (source: string, name: string, flags) => (await verbs()).clone(source, name, flags));
   snapshotCommands(volume);
   transferCommands(add);
+  add("migrate", "move a volume to another driver; containers that run with it are stopped for the end of it")
+    .argument("<volume>")
+    .option("--to <driver>", "the driver to move to")
+    .option(...option)
+    .option("--cancel", "take back what a migration that was killed has copied")
+    .option(...json)
+    .action(async (name: string, flags) => (await verbs()).migrate(name, flags));
   add("rename", "give a volume that no container refers to another name")
     .argument("<volume>")
     .argument("<name>")

@@ -49,6 +49,42 @@ export const newVolumeBody = (
   ...(label === undefined ? {} : { Labels: keyValues(label) }),
 });
 
+const migrated = looseObject({
+  From: v.string(),
+  To: v.string(),
+  Bytes: v.number(),
+  Stopped: v.array(v.string()),
+  Downtime: v.number(),
+  Seconds: v.number(),
+  OldDataLeft: v.optional(v.string()),
+});
+
+type MigrateFlags = HostFlag &
+  JsonFlag & { readonly to?: string; readonly opt?: readonly string[]; readonly cancel?: boolean };
+
+export async function migrate(name: string, flags: MigrateFlags): Promise<void> {
+  const client = openClient(flags.host);
+  if (flags.cancel === true) {
+    await client.delete(pathOf(name, "migrate"));
+    process.stdout.write(`${name}\n`);
+    return;
+  }
+  if (flags.to === undefined) throw new EngineError("invalid_argument", "name the driver to move to: --to DRIVER");
+  const body = { Driver: flags.to, DriverOpts: keyValues(flags.opt ?? []) };
+  const result = await finished(client.messages(pathOf(name, "migrate"), body), migrated);
+  const { From, To, Bytes, Stopped, Downtime, Seconds, OldDataLeft } = result;
+  process.stderr.write(
+    `moved from ${From} to ${To} in ${Seconds.toFixed(1)}s, ${humanSize(Bytes)} copied and compared\n`,
+  );
+  if (Stopped.length > 0) process.stderr.write(`stopped for ${Downtime.toFixed(1)}s: ${Stopped.join(", ")}\n`);
+  if (OldDataLeft !== undefined)
+    process.stderr.write(
+      `warning: the old data are still there, the next start of the daemon tries again: ${OldDataLeft}\n`,
+    );
+  if (flags.json === true) printJson(result);
+  else process.stdout.write(`${name}\n`);
+}
+
 export async function rename(from: string, to: string, { host }: HostFlag): Promise<void> {
   await openClient(host).post(pathOf(from, `rename?${new URLSearchParams({ name: to })}`));
   process.stdout.write(`${to}\n`);

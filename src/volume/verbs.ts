@@ -76,6 +76,19 @@ export type VolumeWho = {
 
 export type ImportReport = { readonly volume: Volume; readonly entries: number; readonly bytes: number };
 
+export type MigrateReport = {
+  readonly from: string;
+  readonly to: string;
+  readonly bytes: number;
+  /** Names of the containers that were stopped and started again. */
+  readonly stopped: readonly string[];
+  /** Seconds for which they were stopped. */
+  readonly downtime: number;
+  readonly seconds: number;
+  /** Why the old data are still there; the next start of the engine tries again. */
+  readonly oldDataLeft?: string;
+};
+
 export interface VolumeVerbs {
   /** A new volume with the content of a volume as it is now, or of its snapshot. Throws conflict when the name is taken. */
   clone(
@@ -117,4 +130,17 @@ export interface VolumeVerbs {
     to: NewVolumeOf,
     work?: VolumeWork & { readonly plain?: boolean; readonly totalBytes?: number | undefined },
   ): Promise<ImportReport>;
+  /**
+   * Moves a volume to another driver. Containers that run with it are stopped for the last pass and started again. Asked
+   * again after a crash it goes on; the old data goes when the switch is on record.
+   */
+  migrate(
+    volume: string,
+    to: { readonly driver: string; readonly options?: Readonly<Record<string, string>> },
+    work?: VolumeWork,
+  ): Promise<MigrateReport>;
+  /** Takes back what a migration that did not come to its end has copied. */
+  cancelMigration(volume: string): Promise<void>;
+  /** Called once after start-up: what a crash interrupted is ended, and containers that it had stopped are started. */
+  recover(): Promise<void>;
 }

@@ -5,6 +5,7 @@ import type { VolumeVerbs } from "../verbs.ts";
 import { renameVolume, resizeVolume, updateVolume } from "./change.ts";
 import { cloneVolume } from "./clone.ts";
 import { subject, type VerbContext } from "./context.ts";
+import { cancelMigration, migrateVolume, recoverMigrations } from "./migrate.ts";
 import { sizeOfVolume, whoUses } from "./size.ts";
 import { createSnapshot, removeSnapshot, restoreSnapshot } from "./snapshot.ts";
 import { exportVolume, importVolume } from "./transfer.ts";
@@ -21,6 +22,9 @@ export function verbsOf(context: VerbContext): VolumeVerbs {
     resize: (...given) => resizeVolume(context, ...given),
     export: (...given) => exportVolume(context, ...given),
     import: (...given) => importVolume(context, ...given),
+    migrate: (...given) => migrateVolume(context, ...given),
+    cancelMigration: (volume) => cancelMigration(context, volume),
+    recover: () => recoverMigrations(context),
     size: (...given) => sizeOfVolume(context, ...given),
     who: (...given) => whoUses(context, ...given),
   };

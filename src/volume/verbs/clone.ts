@@ -43,6 +43,8 @@ async function cloneByDriver(context: VerbContext, { from, snapshot, to }: Cloni
   const own = await ownSnapshots(context, from);
   if (own === undefined) return undefined;
   const { snapshots, spec, cost } = own;
+  // What copies everything is copied by us, and its containers stand still for the last moment only.
+  if (cost === "copy" && snapshot === undefined) return undefined;
   const source = { spec, ...(snapshot === undefined ? {} : { snapshot: snapshot.name }) };
   const still = { name: from.name, cost, live: snapshot === undefined };
   const make = (_: unknown, target: VolumeSpec): Promise<void> =>

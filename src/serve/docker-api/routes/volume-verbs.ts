@@ -6,7 +6,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import * as v from "valibot";
 import { EngineError } from "../../../base/errors.ts";
 import { decodeShape, looseObject, textMap } from "../../../base/shape.ts";
-import type { CopyReport, NewVolumeOf, VolumeProgress, VolumeVerbs, VolumeWork } from "../../../volume/verbs.ts";
+import type {
+  CopyReport,
+  MigrateReport,
+  NewVolumeOf,
+  VolumeProgress,
+  VolumeVerbs,
+  VolumeWork,
+} from "../../../volume/verbs.ts";
 import { readJson } from "../body.ts";
 import { pathPart, queryOf } from "../query.ts";
 import { sendEmpty, sendJson } from "../respond.ts";
@@ -22,6 +29,7 @@ const newBody = looseObject({
   DriverOpts: texts,
   Labels: texts,
 });
+const migrateBody = looseObject({ Driver: v.string(), DriverOpts: texts });
 const importMaps = looseObject({ DriverOpts: texts, Labels: texts });
 const optionsBody = looseObject({ DriverOpts: texts });
 
@@ -40,6 +48,17 @@ export function volumeVerbRoutes(app: FastifyInstance, services: VolumeVerbServi
       const { volume, report } = await verbs.clone(from, to, work);
       return { Volume: volumeJson(volume), Report: reportJson(report) };
     });
+  });
+  app.post(`${base}/migrate`, async (request, reply) => {
+    const { Driver, DriverOpts } = await readJson(request.raw, migrateBody);
+    const to = { driver: Driver, options: DriverOpts ?? {} };
+    await streamed(services, { request, reply }, async (work) =>
+      migratedJson(await verbs.migrate(nameOf(request), to, work)),
+    );
+  });
+  app.delete(`${base}/migrate`, async (request, reply) => {
+    await verbs.cancelMigration(nameOf(request));
+    sendEmpty(reply, 204);
   });
   app.post(`${base}/rename`, async (request, reply) =>
     sendJson(reply, 200, volumeJson(await verbs.rename(nameOf(request), queryOf(request).text("name")))),
@@ -163,6 +182,16 @@ const reportJson = ({ cost, byStore, bytes, seconds, consistent }: CopyReport): 
   Bytes: bytes ?? -1,
   Seconds: seconds,
   Consistent: consistent,
+});
+
+const migratedJson = (report: MigrateReport): object => ({
+  From: report.from,
+  To: report.to,
+  Bytes: report.bytes,
+  Stopped: report.stopped,
+  Downtime: report.downtime,
+  Seconds: report.seconds,
+  ...(report.oldDataLeft === undefined ? {} : { OldDataLeft: report.oldDataLeft }),
 });
 
 const snapshotJson = (snapshot: Awaited<ReturnType<VolumeVerbs["listSnapshots"]>>[number]): object => ({
