@@ -29,6 +29,7 @@ const mustRun = [
   "conformance: an outside driver on xfs",
   "volume driver encrypted",
   "volume driver local",
+  "volumes that hang",
   "volume driver glusterfs",
   "volume driver sshfs",
   "the story on overlay2",

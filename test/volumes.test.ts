@@ -7,7 +7,7 @@ import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } fro
 import { tarOf } from "./support/tar-bytes.ts";
 
 const skip = process.getuid?.() === 0 ? false : "the daemon needs root";
-const together = 24;
+const together = 50;
 
 describe("volumes", { skip }, () => {
   const scratch = scratchFolder();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -10,7 +10,10 @@ import { EngineError, isError, systemCode } from "../base/errors.ts";
 import { ChildPool, type Lane } from "./child-pool.ts";
 import { startHungFuse } from "./hung-fuse.fixture.ts";
 import { isMountPoint } from "./mount.ts";
+import { detachAsync, MNT_FORCE } from "./mount-calls.ts";
+import { runProgram } from "./program.ts";
 import { RemoteCalls } from "./remote-calls.ts";
+import { isRemoteType, remoteMountOf } from "./remote-path.ts";
 
 const tasks = new URL("./worker-pool.fixture.ts", import.meta.url);
 const childTasks = new URL("./child-pool.fixture.ts", import.meta.url);
@@ -107,6 +110,31 @@ describe("the child pool", () => {
   });
 });
 
+describe("paths that may hang", { skip }, () => {
+  test("are those that lead through a mount of another server, also by links; nothing on them is touched", async () => {
+    await using stack = new AsyncDisposableStack();
+    const root = mkdtempSync(join(tmpdir(), "hung-"));
+    stack.defer(() => rmSync(root, { recursive: true }));
+    const fuse = stack.use(await startHungFuse());
+    const target = join(root, "mnt");
+    mkdirSync(join(root, "plain"));
+    mkdirSync(target);
+    symlinkSync("../mnt/inside", join(root, "plain/relative"));
+    symlinkSync(target, join(root, "absolute"));
+    symlinkSync("loop", join(root, "loop"));
+    assert.equal(remoteMountOf(target), undefined);
+    await fuse.mount(target);
+    stack.defer(() => detachAsync(target, MNT_FORCE).then(() => undefined));
+    for (const path of ["mnt", "mnt/a/b", "plain/../mnt", "plain/relative/c", "absolute", "absolute/x"])
+      assert.equal(remoteMountOf(join(root, path))?.target, target, path);
+    for (const path of ["", "plain", "plain/mnt", "mntx", "loop", "loop/x", "nothing/at/all"])
+      assert.equal(remoteMountOf(join(root, path)), undefined, path);
+    for (const type of ["nfs4", "cifs", "fuse", "fuse.sshfs", "fuseblk", "ceph", "9p", "virtiofs", "autofs"])
+      assert.ok(isRemoteType(type), type);
+    for (const type of ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs"]) assert.ok(!isRemoteType(type), type);
+  });
+});
+
 describe("a server that never answers", { skip }, () => {
   test("costs its lane the children that wait for it, and nobody else anything", async () => {
     await using stack = new AsyncDisposableStack();
@@ -152,6 +180,7 @@ describe("a server that never answers", { skip }, () => {
     const ended = calls.answered(two);
     await calls.detach(two, patience);
     assert.ok(!isMountPoint(two));
+    await assert.rejects(runProgram("stat", [one], { deadline: 300 }), { code: "deadline_exceeded" });
     await assert.rejects(ended, (error) => systemCode(error) === "ECONNABORTED" || systemCode(error) === "ENOTCONN");
     await fuse.wake();
     assert.equal(await answered, true);

@@ -9,7 +9,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { EventBus } from "../base/events.ts";
 import { createPool } from "../host/worker-pool.ts";
 import { openDatabase } from "../metadata/open.ts";
-import { openVolumeDrivers } from "../volume-driver/list.ts";
+import { startPlugin } from "../volume-driver/docker-plugin/plugin.fixture.ts";
+import type { VolumeDriverSource } from "../volume-driver/driver.ts";
+import { openForeignDrivers, openVolumeDrivers } from "../volume-driver/list.ts";
 import { openVolumeStore } from "./open.ts";
 import { volumeSchema } from "./schema.ts";
 import type { VolumeStore } from "./store.ts";
@@ -20,7 +22,12 @@ const files = 40;
 type Engine = { readonly store: VolumeStore; readonly image: string };
 type Given = { readonly shared: string; readonly engines: readonly [Engine, Engine] };
 
-async function openOne(root: string, shared: string, stack: AsyncDisposableStack): Promise<Engine> {
+async function openOne(
+  root: string,
+  shared: string,
+  stack: AsyncDisposableStack,
+  foreign?: VolumeDriverSource,
+): Promise<Engine> {
   const image = join(root, "image");
   const name = root.slice(-1);
   await mkdir(join(image, "data"), { recursive: true });
@@ -28,7 +35,7 @@ async function openOne(root: string, shared: string, stack: AsyncDisposableStack
   const database = stack.use(await openDatabase(join(root, "meta.db"), [volumeSchema]));
   const pool = stack.use(createPool());
   const drivers = await openVolumeDrivers({ root, pool });
-  const store = await openVolumeStore({ database, drivers, pool, events: new EventBus() });
+  const store = await openVolumeStore({ database, drivers, foreign, pool, events: new EventBus() });
   await store.settle();
   await store.create({ name: "v1", options: { type: "none", device: shared, o: "bind" } });
   return { store, image };
@@ -117,4 +124,22 @@ describe("a volume that two engines share", { skip }, () => {
       assert.deepEqual((await readdir(shared)).sort(), content("c"));
     }),
   );
+});
+
+test("fifty containers that begin one volume of a plugin at once: no error, one whole fill, every use given back", {
+  skip,
+}, async () => {
+  await using stack = new AsyncDisposableStack();
+  const root = await mkdtemp(join(tmpdir(), "shared-"));
+  stack.defer(() => rm(root, { recursive: true, force: true }));
+  const folders = { sockets: [join(root, "plugins")], specs: [] };
+  const plugin = await startPlugin({ socket: join(root, "plugins/tdrv.sock"), data: join(root, "kept") });
+  stack.defer(() => plugin.stop());
+  const foreign = await openForeignDrivers({ root: join(root, "a"), folders });
+  const { store, image } = await openOne(join(root, "a"), root, stack, foreign);
+  await store.create({ name: "far", driver: "tdrv" });
+  const source = { root: image, path: "/data" };
+  await Promise.all(Array.from({ length: 50 }, () => store.copyUp("far", source)));
+  assert.deepEqual((await readdir(join(root, "kept/far"))).sort(), content("a"));
+  assert.deepEqual(plugin.state.mounts.get("far") ?? [], []);
 });
