@@ -150,6 +150,10 @@ export function usageTask({ home }: { readonly home: string }): number {
 
 export const onBtrfs = (folder: string): boolean => statfsSync(folder).type === btrfsMagic;
 
+/** False also where nothing is. */
+export const isOnBtrfsTask = ({ folder }: { readonly folder: string }): boolean =>
+  existsSync(folder) && onBtrfs(folder);
+
 /** Whether subvolumes of the filesystem at `folder` can be limited, found out with one. */
 export function limitsSubvolumesTask({ folder }: { readonly folder: string }): boolean {
   if (!onBtrfs(folder)) return false;

@@ -347,9 +347,20 @@ class DirectoryDriver implements VolumeDriver {
   /** Takes away what a crash left behind. */
   async sweep(): Promise<void> {
     for (const name of await readdir(this.#directory))
-      if (name.startsWith(".new-") || name.startsWith(".gone-")) await this.#discard(join(this.#directory, name));
-    if (this.#content !== undefined)
-      for (const name of await this.list()) await this.#content.sweep(this.#pathOf({ name }));
+      if (name.startsWith(".new-") || name.startsWith(".gone-"))
+        await this.#swept(() => this.#discard(join(this.#directory, name)));
+    const content = this.#content;
+    if (content === undefined) return;
+    for (const name of await this.list()) await this.#swept(() => content.sweep(this.#pathOf({ name })));
+  }
+
+  /** What holds the data may be away (a disk, a pool): its record stays, and a later start sweeps. */
+  async #swept(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#content === undefined) throw error;
+    }
   }
 
   async #discard(path: string): Promise<void> {

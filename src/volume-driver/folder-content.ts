@@ -71,7 +71,11 @@ export class FolderContent implements VolumeContent {
 
   async release(folder: string): Promise<void> {
     const home = await this.#homeOf(folder);
-    if (home !== folder) await this.#discard(home);
+    if (home === folder) return;
+    // The record stays as long as what it names cannot be reached.
+    if (!(await this.#run<boolean>("isOnBtrfsTask", { folder: dirname(home) })))
+      throw new EngineError("unavailable", `${dirname(home)}, where the volume's data is, is not mounted`);
+    await this.#discard(home);
   }
 
   async usage(folder: string, signal?: AbortSignal): Promise<number> {

@@ -11,6 +11,7 @@ import { openGlusterfsDriver } from "./glusterfs/driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
 import { openSshfsDriver } from "./sshfs/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
+import { openZfsDriver } from "./zfs/driver.ts";
 
 /** `root` is the engine's data root; a driver keeps what it needs below it. */
 export type VolumeDriverOptions = {
@@ -24,6 +25,7 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
   openLocalDriver,
   openTmpfsDriver,
   openBtrfsDriver,
+  openZfsDriver,
   openEncryptedDriver,
   openSshfsDriver,
   openGlusterfsDriver,

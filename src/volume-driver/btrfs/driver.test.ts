@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -103,8 +103,17 @@ describe("btrfs", { skip }, () => {
       assert.deepEqual(await readdir(device), [home]);
       assert.deepEqual(await readdir(join(device, home, ".snapshots")), []);
       assert.deepEqual(await readdir(join(root, "volume-drivers/btrfs")), ["v1"]);
-      await driver.remove({ name: "v1", options: { device } });
-      assert.deepEqual(await readdir(device), []);
+      await rename(device, `${device}-away`);
+      await assert.rejects(driver.remove({ name: "v1", options: { device } }), { code: "unavailable" });
+      assert.deepEqual(await (await reopen()).list(), []);
+      await rename(`${device}-away`, device);
+      await reopen();
+      assert.deepEqual(
+        await readdir(device),
+        [],
+        "what was removed while its disk was away is gone with the next start",
+      );
+      assert.deepEqual(await readdir(join(root, "volume-drivers/btrfs")), []);
     }));
 });
 
