@@ -23,7 +23,7 @@ const settling = 1000;
 /** The last character of a line that was drawn is where the next one begins. */
 export function openProgress(terminal: boolean = process.stderr.isTTY === true): ProgressLine {
   const write = (text: string): void => void process.stderr.write(text);
-  let told = 0;
+  let told = terminal ? 0 : performance.now();
   let step = { name: "", since: 0, from: 0 };
   const tell = (progress: Progress): void => {
     const now = performance.now();
