@@ -6,9 +6,9 @@ import { makeLoopFilesystem } from "../host/loop.ts";
 
 type Home = AsyncDisposable & { readonly path: string };
 
-/** A folder below the system's temporary folder. */
-export async function scratchHome(): Promise<Home> {
-  const path = await mkdtemp(join(tmpdir(), "driver-"));
+/** A folder below another one, the system's temporary folder if none is named. */
+export async function scratchHome(folder = tmpdir()): Promise<Home> {
+  const path = await mkdtemp(join(folder, "driver-"));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 

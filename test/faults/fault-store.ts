@@ -193,7 +193,11 @@ export class FaultStore implements AsyncDisposable {
   /** What `remove` set aside and nobody has deleted. */
   async swept(): Promise<number> {
     await this.driver.sweep();
-    return readdirSync(join(this.driver.home, "trash")).length;
+    const folders = readdirSync(this.driver.home);
+    if (folders.includes("trash")) return readdirSync(join(this.driver.home, "trash")).length;
+    // Datasets go from where they stand.
+    const ids = new Set(await this.driver.list());
+    return readdirSync(join(this.driver.home, "graph")).filter((id) => !ids.has(id)).length;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

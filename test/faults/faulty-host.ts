@@ -241,6 +241,26 @@ function wrapDatabase(): void {
   }
 }
 
+/** Programs that a driver asks for every change; one that fails has done nothing, and says why. */
+const programs = new Set(["zfs", "zpool"]);
+
+function wrapPrograms(): void {
+  const real = childProcess.spawn as Callable;
+  Reflect.set(childProcess, "spawn", (...args: unknown[]): unknown => {
+    const [file, words, options] = args;
+    if (typeof file !== "string" || !programs.has(file) || !Array.isArray(words)) return real(...args);
+    const errno = strike(`spawn ${file} ${words[0]}`);
+    if (errno === undefined) return real(...args);
+    return real("sh", ["-c", 'echo "$1" >&2; exit 1', "sh", saidOf(errno)], options);
+  });
+}
+
+/** As the programs say it. */
+const saidOf = (errno: number): string =>
+  errno === constants.errno.ENOSPC || errno === constants.errno.EDQUOT
+    ? "cannot do it: out of space"
+    : `cannot do it: ${nameOf(errno)}`;
+
 function wrapSpawn(): void {
   const real = childProcess.spawnSync as Callable;
   Reflect.set(childProcess, "spawnSync", (...args: unknown[]): unknown => {
@@ -255,5 +275,6 @@ if (state !== undefined) {
   if (koffi !== undefined) wrapKoffi(koffi);
   wrapDatabase();
   wrapSpawn();
+  wrapPrograms();
   syncBuiltinESMExports();
 }

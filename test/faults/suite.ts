@@ -17,6 +17,7 @@ import { faultsRoot } from "./faulty-host.ts";
 const { createPool } = await import("../../src/host/worker-pool.ts");
 const { makeLoopFilesystem } = await import("../../src/host/loop.ts");
 const { FaultStore } = await import("./fault-store.ts");
+const { zfsHome } = await import("../../src/storage-driver/zfs/zfs-pool.fixture.ts");
 const { runVerb } = await import("./run-verb.ts");
 const { verbs } = await import("./verbs.ts");
 
@@ -28,9 +29,11 @@ const timeout = all ? 14_400_000 : 600_000;
 
 export type FaultSuite = {
   readonly factory: DriverFactory;
-  readonly filesystem: "tmpfs" | "btrfs" | "ext4";
+  readonly filesystem: "tmpfs" | "btrfs" | "ext4" | "zfs";
   /** True where each call is failed also in the short form. */
   readonly every: boolean;
+  /** Programs are run for every change: only the long form is tried, and fails one call in so many. */
+  readonly slow?: number;
 };
 
 let pool: Pool & AsyncDisposable;
@@ -49,7 +52,8 @@ after(async () => {
 
 async function folderOn({ factory, filesystem }: FaultSuite): Promise<string> {
   let base = faultsRoot;
-  if (filesystem !== "tmpfs")
+  if (filesystem === "zfs") base = undo.use(await zfsHome(faultsRoot)).path;
+  else if (filesystem !== "tmpfs")
     base = undo.use(await makeLoopFilesystem({ type: filesystem, size: 512 << 20, directory: faultsRoot })).path;
   const folder = join(base, factory.name);
   mkdirSync(folder);
@@ -67,7 +71,12 @@ const sample = (oneIn: number): ((at: number) => boolean) => {
 
 type Form = { readonly title: string; readonly onward: boolean; readonly oneIn: number; readonly turns: number };
 
-const formsOf = ({ every }: FaultSuite): readonly Form[] => [
+const formsOf = ({ every, slow }: FaultSuite): readonly Form[] => {
+  if (slow === undefined) return usualForms(every);
+  return all ? [{ title: "one call fails", onward: false, oneIn: slow, turns: 1 }] : [];
+};
+
+const usualForms = (every: boolean): readonly Form[] => [
   { title: "one call fails", onward: false, oneIn: all || every ? 1 : 12, turns: all ? 4 : 1 },
   { title: "every call from one on fails", onward: true, oneIn: all ? 1 : every ? 40 : 80, turns: 1 },
 ];

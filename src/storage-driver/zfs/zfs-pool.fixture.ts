@@ -35,11 +35,11 @@ export type ZfsHome = AsyncDisposable & {
   readonly restart: () => Promise<void>;
 };
 
-/** A mounted dataset on a pool of 1 GiB. */
-export async function zfsHome(): Promise<ZfsHome> {
+/** A mounted dataset on a pool of 1 GiB, below `folder`. */
+export async function zfsHome(folder?: string): Promise<ZfsHome> {
   await using stack = new AsyncDisposableStack();
   stack.use(await turn());
-  const scratch = stack.use(await scratchHome());
+  const scratch = stack.use(await scratchHome(folder));
   const disks = join(scratch.path, "disks");
   mkdirSync(disks);
   const served = zfsInKernel ? undefined : stack.use(await serveZfs(disks));
