@@ -95,7 +95,8 @@ async function processesFor(root: string): Promise<readonly string[]> {
 
 async function scratchRoot(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), "volume-driver-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  // A case that failed may leave mounts in it: its own error is the one to be told.
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }).catch(() => undefined) };
 }
 
 /** Runs `work` on the mounted volume. */
