@@ -35,6 +35,7 @@ const mustRun = [
   "volume driver local on btrfs",
   "volume driver zfs",
   "volume driver glusterfs",
+  "volume driver s3",
   "volume driver sshfs",
   "the story on overlay2",
   "the story on fuse-overlayfs",

@@ -9,6 +9,7 @@ import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openEncryptedDriver } from "./encrypted/driver.ts";
 import { openGlusterfsDriver } from "./glusterfs/driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
+import { openS3Driver } from "./s3/driver.ts";
 import { openSshfsDriver } from "./sshfs/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
 import { openZfsDriver } from "./zfs/driver.ts";
@@ -27,6 +28,7 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
   openBtrfsDriver,
   openZfsDriver,
   openEncryptedDriver,
+  openS3Driver,
   openSshfsDriver,
   openGlusterfsDriver,
 ];

@@ -35,6 +35,10 @@ export type ProgramKind = {
   readonly mount: (context: MountContext, target: string) => Promise<MountProgram>;
   /** What the program still keeps to itself and would take with it, in words ("3 files are ..."); undefined when nothing. */
   readonly unsaved?: (context: MountContext) => Promise<string | undefined>;
+  /** Name of a folder in the volume's that is worth nothing when the volume is not used and all is saved. */
+  readonly scratch?: string;
+  /** Milliseconds that the end of the last use waits until all is saved; what takes longer goes on behind. */
+  readonly patience?: number;
   /** Bytes of data, mounted or not; unknown when undefined. */
   readonly usage?: (context: MountContext) => Promise<number | undefined>;
   /** Milliseconds for the program to mount. */

@@ -28,6 +28,7 @@ export type ProgramSurroundings = {
   readonly detach: (target: string) => Promise<void>;
 };
 
+const discardTasks = new URL("./discard-task.ts", import.meta.url);
 const defaultDeadline = 60_000;
 const trimEvery = 60_000;
 /** Milliseconds that the end of a volume's last use waits for its data to be saved. */
@@ -96,15 +97,16 @@ export class ProgramMounts {
   async release(place: ProgramPlace): Promise<void> {
     await this.#stopDraining(place.target);
     const words = await this.unsaved(place);
-    if (words !== undefined) throw new EngineError("conflict", words);
-    await this.#end(place);
+    if (words === undefined) return this.#end(place);
+    await this.unmount(place, 0);
+    throw new EngineError("conflict", words);
   }
 
   /**
    * Ends mount and server, once all is saved. What takes longer than `patience` milliseconds goes on behind the caller,
    * until the volume is mounted again.
    */
-  async unmount(place: ProgramPlace, patience = drainPatience): Promise<void> {
+  async unmount(place: ProgramPlace, patience = this.#kind.patience ?? drainPatience): Promise<void> {
     await this.#stopDraining(place.target);
     const stop = new AbortController();
     const done = this.#drained(place, stop.signal);
@@ -142,7 +144,8 @@ export class ProgramMounts {
   }
 
   /** Throws when a server cannot be ended. */
-  async #end({ folder, target }: ProgramPlace): Promise<void> {
+  async #end(place: ProgramPlace): Promise<void> {
+    const { folder, target } = place;
     const run = join(folder, "run");
     // Whatever was begun has it.
     if (!isMountPoint(target) && !(await isThere(run))) return;
@@ -150,8 +153,15 @@ export class ProgramMounts {
     await this.#detach(target);
     const gone = await endServers({ names: this.#kind.servers, target });
     await rm(run, { recursive: true, force: true });
+    await this.#discardScratch(place);
     if (!gone)
       throw new EngineError("unavailable", `the program that serves ${target} does not end; it waits for its server`);
+  }
+
+  async #discardScratch(place: ProgramPlace): Promise<void> {
+    const { scratch } = this.#kind;
+    if (scratch === undefined || (await this.unsaved(place)) !== undefined) return;
+    await this.#pool.run(discardTasks, "discardTask", join(place.folder, scratch));
   }
 
   async #isServed(target: string): Promise<boolean> {
