@@ -65,9 +65,12 @@ export async function startServer(command: ServerCommand, place: ServerPlace, op
   const ended = await launch(command, place);
   const stop = AbortSignal.any([ended, AbortSignal.timeout(deadline), ...(signal === undefined ? [] : [signal])]);
   try {
-    for (; mountsOn(place.target) <= before; await sleep(pollMs)) stop.throwIfAborted();
-    for (; !(await answers(place.target, options.deadline, stop)); await sleep(pollMs)) stop.throwIfAborted();
-    stop.throwIfAborted();
+    const stands = (): boolean => mountsOn(place.target) > before;
+    // Asked twice: a program that fails takes its mount away again, and below that a directory answers.
+    while (!(stands() && (await answers(place.target, deadline, stop)) && stands())) {
+      stop.throwIfAborted();
+      await sleep(pollMs);
+    }
   } catch (error) {
     await endServers(place, { itself: 0 });
     // It may have mounted in its last moment.

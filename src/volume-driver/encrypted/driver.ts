@@ -43,6 +43,7 @@ const encrypted: DirectoryKind = {
   name: "encrypted",
   traits: { scope: "local", prunable: true, ownsParent: false, remote: true },
   folder: "volume-drivers/encrypted",
+  fixedOptions: ["device"],
   program,
   requirements: [
     { kind: "program", name: "gocryptfs", advice: "install the package gocryptfs" },

@@ -27,6 +27,7 @@ const s3: DirectoryKind = {
   name: "s3",
   traits: { scope: "global", prunable: false, ownsParent: false, remote: true, keepsData: true },
   folder: "volume-drivers/s3",
+  fixedOptions: ["bucket", "prefix"],
   program,
   requirements: [
     { kind: "program", name: "rclone", advice: "install the package rclone" },
