@@ -14,6 +14,7 @@ import type { Entry } from "./entry.ts";
 import { finishRun, rootHolder } from "./exit.ts";
 import type { LateAttachment } from "./late-attachment.ts";
 import { mountVolumes, specMountsOf } from "./mount-sources.ts";
+import { remotePoolOf } from "./remote.ts";
 import { removeLocked } from "./remove.ts";
 import { beginRun, writeVolatile } from "./run.ts";
 import { shareAttachment } from "./share-attachment.ts";
@@ -107,7 +108,7 @@ async function makeProcess(context: Context, entry: Entry, undo: AsyncDisposable
   const mounts = await specMountsOf(context, record, { volumes, pins });
   const spec = await buildSpec(await specInput(context, record, { rootfs, mounts }));
   undo.defer(() => context.runtime.remove(id));
-  return { ...(await context.runtime.create(startOptions(entry, spec))), rootfs };
+  return { ...(await context.runtime.create(startOptions(context, entry, spec))), rootfs };
 }
 
 /** Like Promise.all, but nothing is still under way when it rejects. */
@@ -116,7 +117,7 @@ async function settleAll<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): 
   return Promise.all([a, b, c]);
 }
 
-function startOptions({ record }: Entry, spec: StartOptions["spec"]): StartOptions {
+function startOptions(context: Context, { record }: Entry, spec: StartOptions["spec"]): StartOptions {
   const { config, hostConfig } = record;
   const size = hostConfig.LogConfig?.Config?.["max-size"];
   const stdin = config.OpenStdin === true;
@@ -128,6 +129,8 @@ function startOptions({ record }: Entry, spec: StartOptions["spec"]): StartOptio
     keepStdin: stdin && config.StdinOnce !== true,
     logPath: record.logPath === "" ? undefined : record.logPath,
     logSizeMax: size === undefined ? undefined : parseSize(size),
+    // The runtime looks at what it binds, and would wait with it.
+    ...(remotePoolOf(context, record) === undefined ? {} : { deadline: context.remote.deadline * 3 }),
   };
 }
 

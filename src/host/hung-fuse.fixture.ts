@@ -18,6 +18,8 @@ export type HungFuse = AsyncDisposable & {
   /** Answers everything from now on, what waits already too. */
   readonly wake: () => Promise<void>;
   readonly sleep: () => Promise<void>;
+  /** Answers so many requests, and none after. */
+  readonly answer: (count: number) => Promise<void>;
   /** From now on mounts one on every target that a file in `folder` names: so a program of another process asks. */
   readonly serveAsks: (folder: string) => Promise<void>;
 };
@@ -38,6 +40,7 @@ export async function startHungFuse(): Promise<HungFuse> {
     mount: (target) => ask({ mount: target }),
     wake: () => ask({ awake: true }),
     sleep: () => ask({ awake: false }),
+    answer: (count) => ask({ awake: true, count }),
     serveAsks: (folder) => ask({ folder }),
     [Symbol.asyncDispose]: () => end(child),
   };
@@ -49,7 +52,7 @@ async function end(child: ChildProcess): Promise<void> {
   await once(child, "exit");
 }
 
-type Message = { readonly mount?: string; readonly awake?: boolean; readonly folder?: string };
+type Message = { readonly mount?: string; readonly awake?: boolean; readonly count?: number; readonly folder?: string };
 
 const INIT = 26;
 const headerSize = 16;
@@ -85,13 +88,14 @@ const silent: ReadonlySet<number> = new Set([2, 36, 42]);
 
 class Server {
   readonly #mounts = new Map<number, Buffer[]>();
-  #awake = false;
+  /** Requests that will be answered. */
+  #answers = 0;
   #folder: string | undefined;
 
   handle(message: Message): void {
     if (message.mount !== undefined) this.#mount(message.mount);
     else if (message.folder !== undefined) this.#folder = message.folder;
-    else this.#awake = message.awake === true;
+    else this.#answers = message.awake === true ? (message.count ?? Number.POSITIVE_INFINITY) : 0;
   }
 
   #serveAsks(folder: string): void {
@@ -117,11 +121,12 @@ class Server {
         if (request.readUInt32LE(4) === INIT) this.#answer(fd, request, { data: initAnswer() });
         else if (!silent.has(request.readUInt32LE(4))) waiting.push(request);
       }
-      if (this.#awake) for (const request of waiting.splice(0)) this.#reply(fd, request);
+      for (; this.#answers > 0 && waiting.length > 0; this.#answers--) this.#reply(fd, waiting.shift());
     }
   }
 
-  #reply(fd: number, request: Buffer): void {
+  #reply(fd: number, request: Buffer | undefined): void {
+    if (request === undefined) return;
     const answer = answers.get(request.readUInt32LE(4));
     if (answer === undefined) this.#answer(fd, request, { error: request.readUInt32LE(4) === 1 ? 2 : 38 });
     else this.#answer(fd, request, { data: answer() });

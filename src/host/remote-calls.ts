@@ -4,7 +4,7 @@
  * overdue for its caller goes on, and its end tells when the server answers again.
  */
 import { EngineError, isError } from "../base/errors.ts";
-import { isMountPoint } from "./mount.ts";
+import { isMountPoint, mountTable } from "./mount.ts";
 import { PoolTask } from "./pool-task.ts";
 import { TaskChild } from "./task-child.ts";
 import { builtModule } from "./worker-pool.ts";
@@ -55,12 +55,12 @@ export class RemoteCalls implements AsyncDisposable {
   }
 
   /**
-   * Takes every mount on `target` away. A filesystem that does not answer is unmounted by force: what waits for it fails,
-   * and with one that does answer what was not written yet would be lost.
+   * Takes every mount on `target` away. A filesystem that does not answer, and is seen nowhere else, is unmounted by force:
+   * what waits for it fails. With one that does answer what was not written yet would be lost.
    */
   async detach(target: string, patience: Patience): Promise<void> {
     if (!isMountPoint(target)) return;
-    const force = await this.#hangs(target, patience);
+    const force = (await this.#hangs(target, patience)) && isAlone(target);
     try {
       await this.#within(patience, () => this.#call<void>("detachTask", { target, force }));
     } catch (error) {
@@ -153,4 +153,11 @@ export class RemoteCalls implements AsyncDisposable {
     await Promise.race([grace.promise, Promise.all(children.map((child) => child.ended))]);
     clearTimeout(timer);
   }
+}
+
+/** Force is felt by every mount of a filesystem, also those that are somebody else's. */
+function isAlone(target: string): boolean {
+  const table = mountTable();
+  const device = table.findLast((entry) => entry.target === target)?.device;
+  return table.every((entry) => entry.device !== device || entry.target === target);
 }

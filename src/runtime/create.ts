@@ -47,7 +47,11 @@ async function launch(context: RuntimeContext, options: StartOptions, bundle: Pr
   conmon.release();
   const keeper = settleConmon(conmon, bundle, (pid) => enterConmonCgroup(context.cgroups, options.id, pid));
   try {
-    const answer = await within(createDeadline, `creating container ${options.id}`, conmon.sync.next());
+    const answer = await within(
+      options.deadline ?? createDeadline,
+      `creating container ${options.id}`,
+      conmon.sync.next(),
+    );
     if (answer === undefined || answer.data < 0)
       throw createFailure(
         (await failureOf(bundle, conmon)) ?? (answer?.message.trim() || "conmon ended without a word"),

@@ -20,6 +20,8 @@ export type StartOptions = {
   readonly logPath: string | undefined;
   /** Bytes after which conmon starts the log anew; undefined: no limit. */
   readonly logSizeMax: number | undefined;
+  /** Milliseconds that the runtime may take; one minute when undefined. */
+  readonly deadline?: number | undefined;
 };
 
 export type ExecOptions = {
