@@ -5,7 +5,7 @@
  * Deadlines here are for what would wait for ever, not for what is slow.
  */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type HungFuse, startHungFuse } from "../src/host/hung-fuse.fixture.ts";
@@ -177,6 +177,39 @@ until grep -q " $2 fuse\\| $2 .* fuse" /proc/self/mountinfo; do sleep 0.05; done
     await daemon.kill();
     await start();
     await others("other4");
+  });
+
+  test("a server that stops answering under the runtime: the start fails by its name, and nothing of it goes on", async () => {
+    await fuse.wake();
+    const device = join(scratch.path, "mnt");
+    mkdirSync(device);
+    await fuse.mount(device);
+    const options = { type: "none", device, o: "bind" };
+    await post("/v1.43/volumes/create", { Name: "bound", Driver: "local", DriverOpts: options });
+    assert.equal((await makeContainer("well", "bound:/d:nocopy")).status, 201);
+    assert.equal((await startIt("well")).status, 204);
+    await daemon.ok(["kill", "well"], patience);
+    await daemon.ok(["wait", "well"], patience);
+    await until("nobody uses it", () => mounts().length === 1);
+    // The engine's look is two questions; the next one is the runtime's.
+    await fuse.answer(2);
+    const { status, message } = await startIt("well");
+    assert.equal(status, 504, message);
+    assert.match(
+      message,
+      /^volume bound did not answer the runtime: creating container [0-9a-f]{64} took more than 9 s$/,
+    );
+    const left = (): string[] => ["containers", "state"].flatMap((name) => readdirSync(join(daemon.execRoot, name)));
+    assert.deepEqual(left(), []);
+    await fuse.wake();
+    await until(
+      "the kernel let go of it",
+      () => !processesBelow(daemon.execRoot).some(({ line }) => /runc/.test(line)),
+    );
+    await until("it may start again", async () => (await startIt("well")).status === 204);
+    await daemon.ok(["rm", "-f", "well"], patience);
+    await daemon.ok(["volume", "rm", "bound"], patience);
+    assert.equal(mounts().length, 1, "what was mounted by others still is");
   });
 
   test("no process of any of the daemons stays", async () => {

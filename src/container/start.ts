@@ -3,7 +3,7 @@
  * failure gives everything back in reverse and stays visible as the container's error and exit code.
  */
 import { join } from "node:path";
-import { EngineError } from "../base/errors.ts";
+import { EngineError, isError } from "../base/errors.ts";
 import { parseSize } from "../base/size.ts";
 import type { Attachment, StartOptions } from "../runtime/runtime.ts";
 import { buildSpec } from "../runtime/spec.ts";
@@ -14,7 +14,7 @@ import type { Entry } from "./entry.ts";
 import { finishRun, rootHolder } from "./exit.ts";
 import type { LateAttachment } from "./late-attachment.ts";
 import { mountVolumes, specMountsOf } from "./mount-sources.ts";
-import { remotePoolOf } from "./remote.ts";
+import { isRemotePoint } from "./remote.ts";
 import { removeLocked } from "./remove.ts";
 import { beginRun, writeVolatile } from "./run.ts";
 import { shareAttachment } from "./share-attachment.ts";
@@ -108,7 +108,20 @@ async function makeProcess(context: Context, entry: Entry, undo: AsyncDisposable
   const mounts = await specMountsOf(context, record, { volumes, pins });
   const spec = await buildSpec(await specInput(context, record, { rootfs, mounts }));
   undo.defer(() => context.runtime.remove(id));
-  return { ...(await context.runtime.create(startOptions(context, entry, spec))), rootfs };
+  return { ...(await createProcess(context, entry, spec)), rootfs };
+}
+
+/** The runtime looks at what it binds; when that does not answer, the error says whose it is. */
+async function createProcess(context: Context, entry: Entry, spec: StartOptions["spec"]) {
+  const far = entry.record.mounts.filter((point) => isRemotePoint(context, point));
+  const deadline = far.length === 0 ? {} : { deadline: context.remote.deadline * 3 };
+  try {
+    return await context.runtime.create({ ...startOptions(entry, spec), ...deadline });
+  } catch (cause) {
+    if (far.length === 0 || !isError(cause, "deadline_exceeded")) throw cause;
+    const names = far.map(({ type, name, source }) => (type === "volume" ? `volume ${name}` : source)).join(", ");
+    throw new EngineError("deadline_exceeded", `${names} did not answer the runtime: ${cause.message}`, { cause });
+  }
 }
 
 /** Like Promise.all, but nothing is still under way when it rejects. */
@@ -117,7 +130,7 @@ async function settleAll<A, B, C>(a: Promise<A>, b: Promise<B>, c: Promise<C>): 
   return Promise.all([a, b, c]);
 }
 
-function startOptions(context: Context, { record }: Entry, spec: StartOptions["spec"]): StartOptions {
+function startOptions({ record }: Entry, spec: StartOptions["spec"]): StartOptions {
   const { config, hostConfig } = record;
   const size = hostConfig.LogConfig?.Config?.["max-size"];
   const stdin = config.OpenStdin === true;
@@ -129,8 +142,6 @@ function startOptions(context: Context, { record }: Entry, spec: StartOptions["s
     keepStdin: stdin && config.StdinOnce !== true,
     logPath: record.logPath === "" ? undefined : record.logPath,
     logSizeMax: size === undefined ? undefined : parseSize(size),
-    // The runtime looks at what it binds, and would wait with it.
-    ...(remotePoolOf(context, record) === undefined ? {} : { deadline: context.remote.deadline * 3 }),
   };
 }
 

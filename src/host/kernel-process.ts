@@ -2,7 +2,7 @@
  * Processes by what the kernel says of them. A process is known by its pid and its start time together, so that a pid
  * that was given out again is never taken for the one that we knew.
  */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { systemCode } from "../base/errors.ts";
 
 export type ProcessIdentity = {
@@ -49,4 +49,18 @@ export async function waitUntilGone(identity: ProcessIdentity, deadline: number)
     await new Promise((done) => setTimeout(done, pause));
   }
   return true;
+}
+
+/** The children of a process, and theirs. One that is born meanwhile may be missed. */
+export async function descendantsOf(pid: number): Promise<readonly ProcessIdentity[]> {
+  const found: ProcessIdentity[] = [];
+  for (const thread of await readdir(`/proc/${pid}/task`).catch(() => [])) {
+    const text = await readFile(`/proc/${pid}/task/${thread}/children`, "utf8").catch(() => "");
+    for (const child of text.split(" ").filter((word) => word !== "")) {
+      const identity = await identify(Number(child));
+      if (identity !== undefined) found.push(identity);
+      found.push(...(await descendantsOf(Number(child))));
+    }
+  }
+  return found;
 }

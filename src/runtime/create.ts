@@ -3,8 +3,9 @@
  * process that waits to be started. On failure everything is taken back, and the error carries the runtime's own words.
  */
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:os";
 import { EngineError, systemCode } from "../base/errors.ts";
-import { identify, type ProcessIdentity } from "../host/kernel-process.ts";
+import { descendantsOf, identify, type ProcessIdentity, signalProcess } from "../host/kernel-process.ts";
 import { type Conmon, settleConmon, spawnConmon } from "./conmon.ts";
 import { enterConmonCgroup } from "./conmon-cgroup.ts";
 import type { RuntimeContext } from "./context.ts";
@@ -60,11 +61,21 @@ async function launch(context: RuntimeContext, options: StartOptions, bundle: Pr
     return answer.data;
   } catch (error) {
     // Before its cgroup can be taken away again it must have been made.
-    await keeper;
+    await endFamily(await keeper);
     throw error;
   } finally {
     conmon.close();
   }
+}
+
+/**
+ * A runtime that waits for a volume's server would go on when that answers, on a root that is no longer there. What waits
+ * in the kernel ends as soon as that lets it go.
+ */
+async function endFamily(keeper: ProcessIdentity | undefined): Promise<void> {
+  if (keeper === undefined) return;
+  const family = await descendantsOf(keeper.pid);
+  await Promise.all([keeper, ...family].map((identity) => signalProcess(identity, constants.signals.SIGKILL)));
 }
 
 type Pair = { readonly pid: number; readonly keeper: Promise<ProcessIdentity | undefined> };
