@@ -112,6 +112,26 @@ test("damage of the copy is told by a comparison, unless both sides were read be
   assert.equal(readFileSync(join(target, "file"), "utf8"), "bad", "a comparison changes nothing");
 });
 
+test("names that were one inode and are two, or the reverse, are so in the copy too", () => {
+  using folder = scratch();
+  const [source, target] = [folder.sub("source"), folder.sub("target")];
+  for (const path of [source, target]) mkdirSync(path);
+  const at = (name: string): string => join(source, name);
+  for (const name of ["a", "c", "d"]) writeFileSync(at(name), "same");
+  linkSync(at("a"), at("b"));
+  using mirror = mirrorOf(source, target);
+  mirror.pass({ kind: "live", syncedAt: Date.now() + 60_000 });
+  for (const name of ["b", "d"]) rmSync(at(name));
+  writeFileSync(at("b"), "same");
+  utimesSync(at("b"), statSync(at("a")).atime, statSync(at("a")).mtime);
+  linkSync(at("c"), at("d"));
+  mirror.pass({ kind: "still" });
+  assert.deepEqual(pictureOf(target), pictureOf(source));
+  const inode = (name: string): number => statSync(join(target, name)).ino;
+  assert.notEqual(inode("a"), inode("b"));
+  assert.equal(inode("c"), inode("d"));
+});
+
 test("holes stay holes, and a copy into itself is refused", () => {
   using folder = scratch();
   const [source, target] = [folder.sub("source"), folder.sub("target")];

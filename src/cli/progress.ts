@@ -3,18 +3,16 @@
  * elsewhere a line now and then. Always on stderr, so that results stay apart.
  */
 import { humanSize } from "../base/size.ts";
+import { fittedLine } from "./progress-bar.ts";
 
 export type Progress = {
   readonly step: string;
   readonly bytes: number;
   readonly totalBytes?: number | undefined;
-  /** What stands behind the figures. */
-  readonly note?: string | undefined;
 };
 
 export type ProgressLine = { readonly tell: (progress: Progress) => void; readonly end: () => void };
 
-const width = 24;
 const drawEvery = 100;
 const lineEvery = 5000;
 /** A rate of the first moments says nothing. */
@@ -33,26 +31,33 @@ export function openProgress(terminal: boolean = process.stderr.isTTY === true):
     told = now;
     const seconds = (now - step.since) / 1000;
     const rate = now - step.since < settling ? undefined : (progress.bytes - step.from) / seconds;
-    write(terminal ? `\r\u001b[K${barText(progress, rate)}` : `${plainText(progress, rate)}\n`);
+    write(
+      terminal
+        ? `\r\u001b[K${barText(progress, rate, process.stderr.columns || 80)}`
+        : `${plainText(progress, rate)}\n`,
+    );
   };
   return { tell, end: () => (terminal && told > 0 ? write("\r\u001b[K") : undefined) };
 }
 
-/** `[=====>   ] copying 1.2GB of 3GB, 120MB/s, 15s left`. */
-export function barText(progress: Progress, rate: number | undefined): string {
+/** `[=====   ] copying 1.2GB of 3GB, 120MB/s, 15s left`, on a terminal of so many columns. */
+export function barText(progress: Progress, rate: number | undefined, columns: number): string {
   const { bytes, totalBytes } = progress;
-  if (totalBytes === undefined || totalBytes === 0) return plainText(progress, rate);
-  const full = Math.min(width, Math.round((bytes / totalBytes) * width));
-  return `[${"=".repeat(full)}${" ".repeat(width - full)}] ${plainText(progress, rate)}`;
+  const part = totalBytes === undefined || totalBytes === 0 ? undefined : bytes / totalBytes;
+  return fittedLine({ part, text: amountText(progress), more: paceText(progress, rate) }, columns);
 }
 
-export function plainText({ step, bytes, totalBytes, note }: Progress, rate: number | undefined): string {
-  const of = totalBytes === undefined ? "" : ` of ${humanSize(totalBytes)}`;
-  const parts = [`${step} ${humanSize(bytes)}${of}`];
-  if (rate !== undefined) parts.push(`${humanSize(Math.round(rate))}/s`);
-  if (rate !== undefined && rate > 0 && totalBytes !== undefined && totalBytes > bytes)
-    parts.push(`${duration((totalBytes - bytes) / rate)} left`);
-  return `${parts.join(", ")}${note === undefined ? "" : ` ${note}`}`;
+export const plainText = (progress: Progress, rate: number | undefined): string =>
+  `${amountText(progress)}${paceText(progress, rate)}`;
+
+function amountText({ step, bytes, totalBytes }: Progress): string {
+  return `${step} ${humanSize(bytes)}${totalBytes === undefined ? "" : ` of ${humanSize(totalBytes)}`}`;
+}
+
+function paceText({ bytes, totalBytes }: Progress, rate: number | undefined): string {
+  if (rate === undefined) return "";
+  const left = rate > 0 && totalBytes !== undefined && totalBytes > bytes;
+  return `, ${humanSize(Math.round(rate))}/s${left ? `, ${duration((totalBytes - bytes) / rate)} left` : ""}`;
 }
 
 /** `42s`, `3m05s`, `2h10m`. */

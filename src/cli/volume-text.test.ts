@@ -16,11 +16,12 @@ test("progress says how much, how fast and how long, as far as that is known", (
     [{ step: "copying", bytes: 0, totalBytes: 5 }, 0, "copying 0B of 5B, 0B/s"],
   ] as const)
     assert.equal(plainText(progress, rate), text);
-  assert.equal(
-    barText({ step: "x", bytes: 1, totalBytes: 2 }, undefined),
-    `[${"=".repeat(12)}${" ".repeat(12)}] x 1B of 2B`,
-  );
-  assert.equal(barText({ step: "x", bytes: 9, totalBytes: 2 }, undefined), `[${"=".repeat(24)}] x 9B of 2B`);
+  const half = { step: "x", bytes: GB, totalBytes: 2 * GB };
+  assert.equal(barText(half, undefined, 80), `[${"=".repeat(12)}${" ".repeat(12)}] x 1GB of 2GB`);
+  assert.equal(barText({ ...half, bytes: 9 * GB }, undefined, 80), `[${"=".repeat(24)}] x 9GB of 2GB`);
+  assert.equal(barText(half, GB, 80), `[${"=".repeat(12)}${" ".repeat(12)}] x 1GB of 2GB, 1GB/s, 1s left`);
+  assert.equal(barText(half, GB, 30), "[=======       ] x 1GB of 2GB");
+  assert.equal(barText({ step: "x", bytes: GB }, undefined, 80), "x 1GB");
   assert.deepEqual([0.2, 59.5, 185, 7800].map(duration), ["1s", "1m00s", "3m05s", "2h10m"]);
 });
 
