@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { leftBehind } from "../src/host/left-behind.ts";
 import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { tarOf } from "./support/tar-bytes.ts";
 
@@ -30,6 +31,41 @@ describe("volumes", { skip }, () => {
     readFileSync(`/proc/${daemon.pid}/mountinfo`, "utf8").split(`/volumes/${name}/_data `).length - 1;
   const runs = (name: string, volume: string): Promise<string> =>
     daemon.ok(["run", "-d", "--network", "none", "--name", name, "-v", `${volume}:/d`, "bb", "sleep", "1000"]);
+
+  test("a volume of limited size is filled from the image, shows its size, and is full at it; made again, it is so again", async () => {
+    for (let round = 0; round < 2; round++) {
+      await daemon.ok(["volume", "create", "-o", "size=16m", "limited"]);
+      assert.equal(await daemon.ok(["volume", "inspect", "-f", "{{.Options.size}}", "limited"]), "16m");
+      await daemon.ok([
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "--name",
+        "first",
+        "-v",
+        "limited:/bin",
+        "bb",
+        "/bin/sleep",
+        "1000",
+      ]);
+      // Kibibytes.
+      const size = Number((await daemon.ok(["exec", "first", "df", "-k", "/bin"])).split(/\s+/).at(-5));
+      assert.ok(size >= 16 << 10 && size < 18 << 10, String(size));
+      const full = await daemon.docker(["exec", "first", "dd", "if=/dev/zero", "of=/bin/big", "bs=1M", "count=32"]);
+      assert.match(full.stderr, /No space left on device|Disk quota exceeded/);
+      await daemon.kill();
+      daemon = await startStrata({ root });
+      await daemon.ok(["exec", "first", "rm", "/bin/big"]);
+      assert.equal(mounted("limited"), 1);
+      await daemon.ok(["rm", "-f", "first"]);
+      await daemon.ok(["volume", "rm", "limited"]);
+      assert.equal(mounted("limited"), 0);
+    }
+    assert.deepEqual(await leftBehind(join(root, "volumes/limited")), []);
+    const { stderr } = await daemon.docker(["volume", "create", "-o", "size=much", "limited"]);
+    assert.match(stderr, /create limited: invalid size: 'much'/);
+  });
 
   test("a daemon that was killed knows who uses a mounted volume, and unmounts it after the last", async () => {
     await daemon.ok(["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m", "shared"]);
