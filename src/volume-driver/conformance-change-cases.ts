@@ -182,6 +182,8 @@ export const sizeCases: readonly VolumeCase[] = [
         assert.deepEqual(await picture(driver, each), tree);
         await isFull(driver, each, limit);
       }
+      await driver.snapshots.clone({ spec: one, snapshot: "moment" }, spec("free"));
+      await inVolume(driver, spec("free"), (path) => assert.equal(write(join(path, "all"), 2 * limit), undefined));
     },
   ],
   [

@@ -31,7 +31,7 @@ import type { TaskContext } from "../host/pool.ts";
 import { firstProject, limitFolders } from "../host/project-limit.ts";
 import { projectOf } from "../host/project-quota.ts";
 import { imageStep, makeImage } from "../host/size-image.ts";
-import { destroySubvolumesIn, limitTask, makeSubvolumeTask } from "../host/subvolume-task.ts";
+import { destroySubvolumesIn, limitTask, makeSubvolumeTask, unlimitTask } from "../host/subvolume-task.ts";
 import {
   AT_FDCWD,
   AT_REMOVEDIR,
@@ -56,8 +56,10 @@ export const trialPrefix = ".trial-";
 export const snapshotData = "data";
 const btrfsMagic = 2435016766;
 
-export type MakeData = {
-  readonly home: string;
+/** A home, and the name of the data in it where that is not `_data`: what a program shows as something else. */
+export type Home = { readonly home: string; readonly data?: string | undefined };
+
+export type MakeData = Home & {
   readonly form: DataForm;
   /** Bytes; undefined is no limit. */
   readonly size: number | undefined;
@@ -67,19 +69,21 @@ export type MakeData = {
 
 /** Makes the data in a home whose `_data` is an empty directory. Durable when it resolves. */
 export async function makeDataTask(argument: MakeData, { signal }: TaskContext): Promise<void> {
-  const { home, form, size, source } = argument;
-  const data = join(home, dataName);
+  const { home, form, size, source, data: name = dataName } = argument;
+  const data = join(home, name);
   const fill = (to: number): void => {
     if (source === undefined) return;
-    using from = openData(source);
+    using from = openData(source, name);
     copyTree(from.fd, to, { signal, unsupportedXattrs: "fail" });
   };
   if (form === "image") {
     await makeImage(join(home, imageName), { size: size ?? 0, fill: (root) => fillImage(root, fill) });
   } else if (form === "subvolume") {
     rmdirSync(data);
-    copySubvolume(source, data, fill);
-    if (size !== undefined) limitTask({ path: data, bytes: size });
+    copySubvolume(source && dataPath(source), data, fill);
+    // A snapshot has the limit of what it was made of.
+    if (size === undefined) unlimitTask({ path: data });
+    else limitTask({ path: data, bytes: size });
   } else {
     if (form === "project" && size !== undefined) limitFolders([data], size);
     using to = opened(data);
@@ -98,15 +102,16 @@ function fillImage(root: number, fill: (to: number) => void): void {
 
 /** Copies the data of a home, as it is now, into the new directory `target`, and returns when it is durable. */
 export async function copyDataTask(
-  { source, target }: { readonly source: string; readonly target: string },
+  { home, data = dataName, target }: Home & { readonly target: string },
   { signal }: TaskContext,
 ): Promise<void> {
   const to = join(target, snapshotData);
+  const source = dataPath(home, data);
   const fill = (fd: number): void => {
-    using from = openData(source);
+    using from = openData(home, data);
     copyTree(from.fd, fd, { signal, unsupportedXattrs: "fail" });
   };
-  if (isSubvolume(dataPath(source))) {
+  if (isSubvolume(source)) {
     copySubvolume(source, to, fill);
     setReadOnly(to, true);
   } else {
@@ -122,7 +127,7 @@ export async function copyDataTask(
  * holds no other, which a snapshot would show as an empty directory; else an empty one that `fill` fills.
  */
 function copySubvolume(source: string | undefined, target: string, fill: (to: number) => void): void {
-  if (source !== undefined && snapshotOf(dataPath(source), target)) return;
+  if (source !== undefined && snapshotOf(source, target)) return;
   makeSubvolumeTask({ path: target });
   using to = opened(target);
   fill(to.fd);
@@ -215,9 +220,8 @@ export function mountDataTask({ home, target }: { readonly home: string; readonl
  * Lets a home have the data that was made in `staging`; the old data is in `staging` afterwards. An image is what
  * counts where there is one, so each rename leaves either the old data or the new.
  */
-export function swapDataTask({ home, staging }: { readonly home: string; readonly staging: string }): void {
-  const swap = (): void =>
-    renameat2(AT_FDCWD, join(staging, dataName), AT_FDCWD, join(home, dataName), RENAME.EXCHANGE);
+export function swapDataTask({ home, staging, data = dataName }: Home & { readonly staging: string }): void {
+  const swap = (): void => renameat2(AT_FDCWD, join(staging, data), AT_FDCWD, join(home, data), RENAME.EXCHANGE);
   const [old, made] = [join(home, imageName), join(staging, imageName)];
   if (existsSync(made)) {
     if (existsSync(old)) renameat2(AT_FDCWD, made, AT_FDCWD, old, RENAME.EXCHANGE);
@@ -231,14 +235,14 @@ export function swapDataTask({ home, staging }: { readonly home: string; readonl
   if (existsSync(old)) renameSync(old, join(staging, "old"));
 }
 
-const dataPath = (home: string): string => {
+const dataPath = (home: string, data = dataName): string => {
   const kept = join(home, snapshotData);
-  return existsSync(kept) ? kept : join(home, dataName);
+  return existsSync(kept) ? kept : join(home, data);
 };
 
-function openData(home: string): Disposable & { readonly fd: number } {
+function openData(home: string, data = dataName): Disposable & { readonly fd: number } {
   const image = join(home, imageName);
-  if (!existsSync(image)) return opened(dataPath(home));
+  if (!existsSync(image)) return opened(dataPath(home, data));
   using root = openImage(imageStep(image));
   // It can be read, and keeps the filesystem.
   return opened(`/proc/self/fd/${root.fd}/.`);

@@ -140,7 +140,8 @@ class DirectoryDriver implements VolumeDriver {
       const text = this.#kind.optionsFile?.(spec.options);
       if (text !== undefined) await writeFileDurably(join(staging, "opts.json"), text);
       if (this.#kind.mountOf?.(spec.options) === undefined) await this.#content?.make(staging, spec, source);
-      await this.#programs?.prepare(spec, staging);
+      // What is copied was prepared before.
+      if (source === undefined) await this.#programs?.prepare(spec, staging);
       await (this.#programs === undefined ? syncDirectory(staging) : syncFilesystem(staging));
       await rename(staging, this.#pathOf(spec));
       await this.#content?.moved?.(this.#pathOf(spec));
@@ -234,7 +235,8 @@ class DirectoryDriver implements VolumeDriver {
   /** The folder of a volume whose data is kept here. */
   async #contentFolder(spec: VolumeSpec): Promise<string> {
     await this.describe(spec);
-    if (this.#kind.mountOf?.(spec.options) === undefined) return this.#pathOf(spec);
+    const { mountOf, keptElsewhere } = this.#kind;
+    if (mountOf?.(spec.options) === undefined && keptElsewhere?.(spec.options) !== true) return this.#pathOf(spec);
     throw new EngineError("unsupported", `${spec.name} shows what its options mount; snapshots are kept there`);
   }
 

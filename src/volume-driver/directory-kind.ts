@@ -26,6 +26,8 @@ export type DirectoryKind = {
   readonly fixedOptions?: readonly string[];
   /** What holds the data of volumes on which nothing is mounted by `mountOf`; a plain directory when undefined. */
   readonly content?: (given: { readonly root: string; readonly pool: Pool }) => VolumeContent;
+  /** With these options the data is not in the volume's folder, and nobody but its owner keeps snapshots of it. */
+  readonly keptElsewhere?: (options: VolumeSpec["options"]) => boolean;
   /** Mounted until the volume is removed: unmounting would lose the data. */
   readonly staysMounted?: boolean;
   /** What is mounted is this machine's alone, and may be counted. */

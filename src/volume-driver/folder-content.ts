@@ -34,6 +34,8 @@ export type FolderContentOptions = {
   readonly pool: Pool;
   /** Where the data may grow: the limit of a volume in bytes; undefined is none. Pure. */
   readonly sizeOf: (options: VolumeSpec["options"]) => number | undefined;
+  /** The name of the data in a volume's folder, where a program shows it as `_data`; it limits nothing. */
+  readonly data?: string;
   /** Every volume is a subvolume of btrfs, limited or not. */
   readonly subvolumes?: boolean;
   /** The directory in which a volume's home is made, when it is not its folder. Throws where that cannot be. */
@@ -59,7 +61,15 @@ export class FolderContent implements VolumeContent {
     const home = await this.#makeHome(folder, spec);
     const form = await this.#formFor(home, size);
     if (form === "plain" && source === undefined) return;
-    await this.#run("makeDataTask", { home, form, size, source: await this.#sourceOf(source) } satisfies MakeData);
+    const { data = dataName } = this.#options;
+    if (data !== dataName) await makeDirectory(join(home, data), 0o700);
+    await this.#run("makeDataTask", {
+      home,
+      data,
+      form,
+      size,
+      source: await this.#sourceOf(source),
+    } satisfies MakeData);
     await syncDirectory(home);
   }
 
@@ -115,7 +125,7 @@ export class FolderContent implements VolumeContent {
     if ((await namesIn(directory)).includes(snapshot))
       throw new EngineError("conflict", `the volume has a snapshot ${snapshot} already`);
     await this.#staged(home, async (staging) => {
-      await this.#run("copyDataTask", { source: home, target: staging });
+      await this.#run("copyDataTask", { home, data: this.#options.data, target: staging });
       await rename(staging, join(directory, snapshot));
       await syncDirectory(directory);
     });
@@ -150,10 +160,11 @@ export class FolderContent implements VolumeContent {
   /** Gives a home the data of `source`, all at once. */
   async #replace(home: string, made: Omit<MakeData, "home">): Promise<void> {
     await this.#staged(home, async (staging) => {
-      await makeDirectory(join(staging, dataName), 0o755);
-      await this.#run("makeDataTask", { ...made, home: staging } satisfies MakeData);
+      const { data = dataName } = this.#options;
+      await makeDirectory(join(staging, data), 0o755);
+      await this.#run("makeDataTask", { ...made, data, home: staging } satisfies MakeData);
       await syncDirectory(staging);
-      await this.#run("swapDataTask", { home, staging });
+      await this.#run("swapDataTask", { home, data, staging });
       await syncDirectory(home);
       await this.#discard(staging);
     });

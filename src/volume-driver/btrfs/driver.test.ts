@@ -50,7 +50,8 @@ describe("btrfs", { skip }, () => {
         const spec = { name: "v1", options: {} };
         await driver.create(spec);
         makeSubvolumeTask({ path: join(root, "volumes/v1/_data/nested") });
-        await writeFile(join(root, "volumes/v1/_data/nested/f"), "text");
+        await mkdir(join(root, "volumes/v1/_data/nested/d/e"), { recursive: true });
+        await writeFile(join(root, "volumes/v1/_data/nested/d/e/f"), "text");
         await driver.remove(spec);
         assert.deepEqual(await readdir(join(root, "volumes")), []);
       },

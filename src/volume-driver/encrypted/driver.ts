@@ -13,10 +13,12 @@ import { runProgram } from "../../host/program.ts";
 import { openDirectoryDriver } from "../directory-driver.ts";
 import type { DirectoryKind } from "../directory-kind.ts";
 import type { VolumeDriver } from "../driver.ts";
+import { FolderContent } from "../folder-content.ts";
 import type { MountContext, ProgramKind } from "../program-kind.ts";
 import { lookAtDevice } from "./device.ts";
 import { parseOptions } from "./options.ts";
 
+const cipherName = "cipher";
 const tasks = new URL("./usage-task.ts", import.meta.url);
 /** Milliseconds. */
 const initDeadline = 60_000;
@@ -43,8 +45,11 @@ const encrypted: DirectoryKind = {
   name: "encrypted",
   traits: { scope: "local", prunable: true, ownsParent: false, remote: true },
   folder: "volume-drivers/encrypted",
-  fixedOptions: ["device"],
   program,
+  // What is copied stays encrypted, under the same key.
+  content: ({ pool }) => new FolderContent({ pool, data: cipherName, sizeOf: () => undefined }),
+  keptElsewhere: (options) => parseOptions(options).device !== undefined,
+  fixedOptions: ["device"],
   requirements: [
     { kind: "program", name: "gocryptfs", advice: "install the package gocryptfs" },
     { kind: "program", name: "fusermount", advice: "install the package fuse3" },
@@ -58,7 +63,7 @@ export function openEncryptedDriver(options: { readonly root: string; readonly p
 }
 
 function cipherOf({ spec, folder }: MountContext): string {
-  return parseOptions(spec.options).device ?? join(folder, "cipher");
+  return parseOptions(spec.options).device ?? join(folder, cipherName);
 }
 
 /** gocryptfs takes one line. */
