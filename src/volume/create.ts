@@ -112,7 +112,7 @@ async function make(context: VolumeContext, wanted: Volume, making: Making): Pro
   try {
     await (making.make?.(driver, spec) ?? driver.create(spec));
     made = true;
-    if (making.fill !== undefined) await fillNew(driver, spec, making.fill);
+    if (making.fill !== undefined) await fillNew(context, wanted, making.fill);
     mountpoint = (await driver.describe(spec)).mountpoint ?? "";
     await database.transact([readyStatement(wanted.name, mountpoint)]);
   } catch (error) {

@@ -4,23 +4,27 @@
  */
 import { randomBytes } from "node:crypto";
 import { isError } from "../base/errors.ts";
-import { syncFilesystem } from "../host/durable.ts";
 import type { VolumeDescription, VolumeDriver, VolumeSpec } from "../volume-driver/driver.ts";
+import { driverOf, poolFor, type VolumeContext } from "./context.ts";
 import { look } from "./drivers.ts";
 import { specOf } from "./records.ts";
 import type { Volume } from "./store.ts";
 
+const syncs = new URL("../host/durable.ts", import.meta.url);
+
 /** While the row says `creating`, so that a crash takes away what was filled half. */
 export async function fillNew(
-  driver: VolumeDriver,
-  spec: VolumeSpec,
+  context: VolumeContext,
+  volume: Volume,
   fill: (path: string) => Promise<void>,
 ): Promise<void> {
+  const driver = driverOf(context, volume);
+  const spec = specOf(volume);
   const use = `fill-${randomBytes(16).toString("hex")}`;
   const path = await driver.mount(spec, use);
   try {
     await fill(path);
-    await syncFilesystem(path);
+    await poolFor(context, volume).run<string, void>(syncs, "syncFilesystem", path);
   } finally {
     await driver.unmount(spec, use);
   }
