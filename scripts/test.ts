@@ -42,6 +42,7 @@ const mustRun = [
   "the story on zfs",
   "the story on vfs",
   "a stock dockerd uses the drivers as a plugin, and either side may be killed",
+  "volumes that programs serve",
   "podman uses the drivers as a plugin, which may be killed",
   "overlay2: one call fails",
   "vfs: one call fails",

@@ -276,6 +276,10 @@ class DirectoryDriver implements VolumeDriver {
     });
   }
 
+  async saved(spec: VolumeSpec): Promise<void> {
+    await this.#programs?.saved(this.#placeOf(spec));
+  }
+
   async settle(): Promise<void> {
     if (this.#kind.staysMounted === true) return;
     const unused = (await this.list()).filter((name) => !this.#uses.has(name));

@@ -84,6 +84,8 @@ export interface VolumeDriver {
   mount(spec: VolumeSpec, use: string): Promise<string>;
   /** Ends a use; the last one unmounts. Unknown use: nothing. */
   unmount(spec: VolumeSpec, use: string): Promise<void>;
+  /** Resolves when what was written is where the data is kept; for drivers that send it there behind the writer. */
+  saved?(spec: VolumeSpec): Promise<void>;
   /** Called once, when every use that outlived the engine is known again: what is mounted and not used is unmounted. */
   settle?(): Promise<void>;
   /** Throws not_found when the driver does not have it (any more). A foreign driver is asked until `signal` aborts. */

@@ -33,6 +33,8 @@ const defaultDeadline = 60_000;
 const trimEvery = 60_000;
 /** Milliseconds that the end of a volume's last use waits for its data to be saved. */
 const drainPatience = 30_000;
+/** Milliseconds that who must know that data is saved waits for it. */
+const saveDeadline = 600_000;
 const longestPause = 2000;
 
 export class ProgramMounts {
@@ -83,6 +85,18 @@ export class ProgramMounts {
   async unsaved({ spec, folder }: Pick<ProgramPlace, "spec" | "folder">): Promise<string | undefined> {
     if (this.#kind.unsaved === undefined) return undefined;
     return this.#guarded(spec, { folder }, async (context) => this.#kind.unsaved?.(context));
+  }
+
+  /** Resolves when a mounted volume's program keeps nothing to itself. */
+  async saved(place: ProgramPlace): Promise<void> {
+    const until = performance.now() + saveDeadline;
+    for (let pause = 50; await this.#keepsData(place); pause = Math.min(pause * 2, longestPause)) {
+      if (performance.now() > until)
+        throw new EngineError("deadline_exceeded", (await this.unsaved(place)) ?? "what was written is not saved yet");
+      await sleep(pause);
+    }
+    const left = await this.unsaved(place);
+    if (left !== undefined) throw new EngineError("unavailable", left);
   }
 
   /** Bytes of data, where the kind can tell. */

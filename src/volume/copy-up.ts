@@ -11,10 +11,16 @@ import { type CopyUpPlace, type CopyUpSource, readyName, stagingNames } from "./
 const tasks = new URL("./copy-up-task.ts", import.meta.url);
 const syncs = new URL("../host/durable.ts", import.meta.url);
 
-/** The caller holds the volume's lock and has it mounted. Throws conflict when the image has a file at the path. */
-export async function copyUpInto(pool: Pool, place: CopyUpPlace, source: CopyUpSource): Promise<void> {
+/** The caller holds the volume's lock and has it mounted; `saved` waits until the driver has what was staged. Throws conflict when the image has a file at the path. */
+export async function copyUpInto(
+  pool: Pool,
+  place: CopyUpPlace,
+  source: CopyUpSource,
+  { saved }: { readonly saved?: (() => Promise<void>) | undefined } = {},
+): Promise<void> {
   if (!(await pool.run<object, boolean>(tasks, "stageCopyUpTask", { ...place, source }))) return;
   await pool.run(syncs, "syncFilesystem", place.volume);
+  await saved?.();
   await finish(pool, place, true);
 }
 

@@ -77,7 +77,10 @@ export async function copyUpVolume(
     const path = await mountWhole(context, volume, use);
     try {
       const place = placeOf(context, volume, path);
-      await askVolume(context, name, () => copyUpInto(poolFor(context, volume), place, source));
+      const saved = (): Promise<void> | undefined => driverOf(context, volume).saved?.(specOf(volume));
+      await askVolume(context, name, () =>
+        copyUpInto(poolFor(context, volume), place, source, { saved: async () => saved() }),
+      );
     } catch (error) {
       context.whole.delete(name);
       throw error;
