@@ -4,11 +4,13 @@
 import type { Pool } from "../host/pool.ts";
 import type { Remote } from "../host/remote.ts";
 import { openBtrfsDriver } from "./btrfs/driver.ts";
+import { openCifsDriver } from "./cifs/driver.ts";
 import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
 import { openEncryptedDriver } from "./encrypted/driver.ts";
 import { openGlusterfsDriver } from "./glusterfs/driver.ts";
 import { openLocalDriver } from "./local/driver.ts";
+import { openNfsDriver } from "./nfs/driver.ts";
 import { openS3Driver } from "./s3/driver.ts";
 import { openSshfsDriver } from "./sshfs/driver.ts";
 import { openTmpfsDriver } from "./tmpfs/driver.ts";
@@ -30,6 +32,8 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
   openEncryptedDriver,
   openS3Driver,
   openSshfsDriver,
+  openNfsDriver,
+  openCifsDriver,
   openGlusterfsDriver,
 ];
 

@@ -55,6 +55,10 @@ async function mountApart(maker: ShareMaker, path: string, name = ""): Promise<v
     env: { PATH: process.env.PATH ?? "", LC_ALL: "C.UTF-8", ...env },
     ...(input === undefined ? {} : { input }),
     ...(maker.signal === undefined ? {} : { signal: maker.signal }),
+  }).catch((error: unknown) => {
+    if (!isError(error, "deadline_exceeded")) throw error;
+    const late = `${program} did not mount within ${maker.deadline / 1000} s: the server does not answer`;
+    throw new EngineError("deadline_exceeded", late, { cause: error });
   });
   if (code === 0) return;
   const said = `${stderr}\n${stdout}`.trim();
