@@ -102,17 +102,26 @@ type Launch = {
   readonly root: string;
   readonly dataRoot: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds until it must answer. */
+  readonly patience?: number | undefined;
 };
 
 /** Starts a program that listens on `docker.sock` below `root`, and waits until it answers as a Docker engine does. */
-export async function launch({ program, args, root, dataRoot, env: more }: Launch): Promise<Daemon> {
+export async function launch({
+  program,
+  args,
+  root,
+  dataRoot,
+  env: more,
+  patience = 120_000,
+}: Launch): Promise<Daemon> {
   const socket = join(root, "docker.sock");
   const logPath = join(root, "daemon.log");
   const log = openSync(logPath, "a");
   const child: ChildProcess = spawn(program, args, { stdio: ["ignore", log, log], env: { ...process.env, ...more } });
   const ended = once(child, "exit");
   const readLog = (): string => readFileSync(logPath, "utf8");
-  const give = performance.now() + 120_000;
+  const give = performance.now() + patience;
   while (!(await ping(socket))) {
     if (child.exitCode !== null || performance.now() > give) {
       child.kill("SIGKILL");
@@ -159,6 +168,8 @@ export type StrataOptions = {
   readonly program?: readonly [file: string, ...before: readonly string[]];
   /** Instead of all that the other members say; the daemon still has to listen on `docker.sock` below `root`. */
   readonly onlyArgs?: readonly string[];
+  /** Milliseconds until it must answer. */
+  readonly patience?: number;
 };
 
 /** Starts `strata daemon` and waits until it answers. */
@@ -168,6 +179,7 @@ export async function startStrata({
   driver,
   args = [],
   onlyArgs,
+  patience,
   program = [join(project, "bin/strata")],
 }: StrataOptions): Promise<Daemon> {
   mkdirSync(root, { recursive: true });
@@ -176,7 +188,7 @@ export async function startStrata({
   const storage = driver === undefined ? [] : ["--storage-driver", driver];
   const [file, ...before] = program;
   const all = [...before, "daemon", ...(onlyArgs ?? [...roots, ...socket, ...storage, ...args])];
-  return launch({ program: file, args: all, root, dataRoot });
+  return launch({ program: file, args: all, root, dataRoot, patience });
 }
 
 /** Whether {@link startDockerd} has what to start. */

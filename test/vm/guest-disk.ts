@@ -6,16 +6,27 @@ import { cpSync, existsSync, mkdirSync, realpathSync, rmSync, symlinkSync, write
 import { dirname, join } from "node:path";
 import { command, scratchFolder, succeed } from "../support/engine.ts";
 
-const programs = ["runc", "conmon", "tini", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mount", "umount", "busybox"];
+const programs = [
+  "runc",
+  "conmon",
+  "tini",
+  "mkfs.ext4",
+  "mkfs.xfs",
+  "mkfs.btrfs",
+  "mount",
+  "umount",
+  "unshare",
+  "busybox",
+];
 const data = ["/usr/share/containers/seccomp.json", "/etc/mke2fs.conf"];
 const merged = ["bin", "sbin", "lib", "lib64"];
 
 /** Where a file stands once /bin, /sbin and /lib are links into /usr. */
-function inUsr(path: string): string {
+export function inUsr(path: string): string {
   return merged.some((folder) => path.startsWith(`/${folder}/`)) ? `/usr${path}` : path;
 }
 
-function copyFile(path: string, root: string, as: string): void {
+export function copyFile(path: string, root: string, as: string): void {
   const target = join(root, as);
   if (existsSync(target)) return;
   mkdirSync(dirname(target), { recursive: true });
@@ -23,12 +34,12 @@ function copyFile(path: string, root: string, as: string): void {
 }
 
 /** A program and the libraries that the loader would find for it. */
-async function copyProgram(path: string, root: string, as = inUsr(path)): Promise<void> {
+export async function copyProgram(path: string, root: string, as = inUsr(path)): Promise<void> {
   copyFile(path, root, as);
   for (const library of await libraries(path)) copyFile(library, root, inUsr(library));
 }
 
-async function libraries(path: string, environment: Readonly<Record<string, string>> = {}): Promise<string[]> {
+export async function libraries(path: string, environment: Readonly<Record<string, string>> = {}): Promise<string[]> {
   const words = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   const { stdout } = await command("env", [...words, "ldd", path]);
   return [...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].flatMap((match) => match[1] ?? []);
@@ -47,7 +58,7 @@ async function copyUnpacked({ from, programs }: Unpacked, root: string): Promise
 
 export type Unpacked = { readonly from: string; readonly programs: readonly string[] };
 
-async function which(program: string): Promise<string> {
+export async function which(program: string): Promise<string> {
   const { stdout } = await command("sh", ["-c", 'PATH=$PATH:/usr/sbin:/sbin command -v "$1"', "which", program]);
   const path = stdout.trim();
   if (path === "") throw new Error(`${program} is not installed`);
@@ -62,7 +73,12 @@ export async function pack(folder: string, image: string): Promise<void> {
   await succeed("mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", folder, image, size]);
 }
 
-type Extra = { readonly programs?: readonly string[]; readonly unpacked?: readonly Unpacked[] };
+type Extra = {
+  readonly programs?: readonly string[];
+  readonly unpacked?: readonly Unpacked[];
+  /** Puts more below the folder that becomes the disk. */
+  readonly fill?: (root: string) => Promise<void>;
+};
 
 /** The system disk; it changes with this machine's programs only. */
 export async function makeSystemDisk(image: string, extra: Extra = {}): Promise<void> {
@@ -77,6 +93,7 @@ export async function makeSystemDisk(image: string, extra: Extra = {}): Promise<
   for (const path of data) if (existsSync(path)) copyFile(path, root, inUsr(path));
   writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
   writeFileSync(join(root, "etc/group"), "root:x:0:\n");
+  await extra.fill?.(root);
   const busybox = inUsr(await which("busybox"));
   for (const applet of (await succeed("busybox", ["--list"])).trim().split("\n"))
     if (!existsSync(join(root, "usr/bin", applet)) && !existsSync(join(root, "usr/sbin", applet)))

@@ -6,6 +6,9 @@ import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type CpioMember, cpioOf } from "./cpio.ts";
 
+/** What SMB signs and encrypts with, asked for by name when a session begins: nobody loads modules then. */
+const ciphers = ["ccm", "cmac", "ctr", "gcm", "ghash_generic", "md5", "seqiv", "sha512_generic"];
+
 /** Folder in the first root -> modules. A filesystem's are loaded when it is the data disk's. */
 const wanted = {
   always: ["virtio_pci", "virtio_blk", "virtio_console", "overlay", "loop"],
@@ -14,6 +17,8 @@ const wanted = {
   xfs: ["xfs"],
   btrfs: ["btrfs"],
   zfs: ["zfs"],
+  // Servers and clients of volumes, and a wire between them that can be cut. The data disk is xfs.
+  volumes: ["xfs", "veth", "nfsd", "nfs", "nfsv3", "nfsv4", "cifs", ...ciphers],
 } as const;
 
 export type Kernel = { readonly image: string; readonly firstRoot: string };

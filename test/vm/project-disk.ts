@@ -30,7 +30,7 @@ function patched(file: string, patches: readonly Patch[]): string {
 /** Types off, and imports of our own files by their new names; URLs of tasks find theirs themselves. */
 function javascript(text: string): string {
   const renamed = stripTypeScriptTypes(text).replaceAll(/((?:from|import)\s*\(?\s*"\.[^"\n]*)\.ts"/g, '$1.js"');
-  return renamed.replaceAll('"../../../src/', '"../../../dist/');
+  return renamed.replaceAll(/"((?:\.\.\/)+)src\//g, '"$1dist/');
 }
 
 type ProjectOptions = { readonly patches?: readonly Patch[]; readonly tests?: readonly string[] };
