@@ -17,6 +17,15 @@ function contents(path: string): string {
   }
 }
 
+/** A host may hide what it has. */
+function namesOf(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
 function found(folder: string): string[] {
   // The folder or something in it, not one whose name begins the same.
   const names = (text: string): boolean =>
@@ -25,10 +34,10 @@ function found(folder: string): string[] {
       .slice(1)
       .some((after) => after === "" || /^[/\s\0:,)]/.test(after));
   const mounts = contents("/proc/self/mountinfo").split("\n").filter(names);
-  const loops = readdirSync("/sys/block")
+  const loops = namesOf("/sys/block")
     .map((name) => ({ name, file: contents(`/sys/block/${name}/loop/backing_file`).trim() }))
     .filter(({ file }) => names(file));
-  const processes = readdirSync("/proc")
+  const processes = namesOf("/proc")
     .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
     .map((pid) => ({ pid, line: contents(`/proc/${pid}/cmdline`) }))
     .filter(({ line }) => names(line));
