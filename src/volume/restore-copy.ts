@@ -2,7 +2,7 @@
  * A restore from a copy that the store keeps. The intent is a row; while it is there nobody sees the volume before its content is
  * the copy's, so a crash in the middle costs the time to do it again.
  */
-import { EngineError } from "../base/errors.ts";
+import { EngineError, errorCode, errorMessage } from "../base/errors.ts";
 import { longPoolFor, type VolumeContext } from "./context.ts";
 import { MirrorRun, type Passed } from "./mirror.ts";
 import type { Volume } from "./store.ts";
@@ -21,7 +21,12 @@ export async function finishRestore(
     throw new EngineError("conflict", `volume ${name} is half restored, and this engine has no copies of volumes`);
   const source = context.copies.pathOf(id);
   await using run = new MirrorRun({ pool: longPoolFor(context, volume), source, target: path });
-  const { copied } = await run.pass({ kind: "still" }, passed);
+  const { copied } = await run.pass({ kind: "still" }, passed).catch((cause: unknown) => {
+    const way = "what is in the way goes first, or restore another snapshot, or remove the volume";
+    throw new EngineError(errorCode(cause), `volume ${name} is half restored: ${errorMessage(cause)}; ${way}`, {
+      cause,
+    });
+  });
   await context.database.transact([endRestore(name)]);
   return copied;
 }

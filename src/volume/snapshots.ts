@@ -4,7 +4,7 @@ import type { CopyCost, VolumeSnapshots, VolumeSpec } from "../volume-driver/dri
 import { driverOf, type VolumeContext } from "./context.ts";
 import { specOf } from "./records.ts";
 import type { Volume } from "./store.ts";
-import { deleteCopy, listCopies, setCopyState } from "./verb-records.ts";
+import { deleteCopy, listCopies, pendingRestore, setCopyState } from "./verb-records.ts";
 import type { Snapshot } from "./verbs.ts";
 
 export type OwnSnapshots = { readonly snapshots: VolumeSnapshots; readonly spec: VolumeSpec; readonly cost: CopyCost };
@@ -40,11 +40,11 @@ export async function snapshotOf(context: VolumeContext, volume: Volume, name: s
   throw new EngineError("not_found", `volume ${volume.name} has no snapshot ${name}`);
 }
 
-/** The caller holds the volume's lock. */
+/** The caller holds the volume's lock. `goes`: with its volume. */
 export async function removeSnapshotOf(
   context: VolumeContext,
   volume: Volume,
-  { name, keptBy }: Snapshot,
+  { name, keptBy, goes = false }: Pick<Snapshot, "name" | "keptBy"> & { readonly goes?: boolean },
 ): Promise<void> {
   if (keptBy === "driver") {
     const own = await ownSnapshots(context, volume);
@@ -53,6 +53,8 @@ export async function removeSnapshotOf(
   }
   const copy = listCopies(context.database, volume.name).find((one) => one.name === name);
   if (copy === undefined) return;
+  if (!goes && pendingRestore(context.database, volume.name) === copy.id)
+    throw new EngineError("conflict", `volume ${volume.name} is half restored from snapshot ${name}: end that first`);
   await context.database.transact([setCopyState(copy.id, "removing", copy.bytes)]);
   await context.copies?.remove(copy.id);
   await context.database.transact([deleteCopy(copy.id)], { durable: false });
@@ -65,5 +67,5 @@ export async function dropSnapshots(context: VolumeContext, volume: Volume, want
     const names = all.map(({ name }) => name).join(", ");
     throw new EngineError("conflict", `volume has snapshots (${names}): remove them first, or all with it by -f`);
   }
-  for (const snapshot of all) await removeSnapshotOf(context, volume, snapshot);
+  for (const snapshot of all) await removeSnapshotOf(context, volume, { ...snapshot, goes: true });
 }

@@ -157,6 +157,32 @@ describe("a snapshot that the store keeps", { skip }, () => {
       await again.store.unmount("v1", "container");
     }));
 
+  test("that does not fit is not seen half restored; another one, or the volume's end, is the way out", () =>
+    given(async ({ root, database, reopen }) => {
+      const { store, verbs } = await reopen(plain);
+      await store.create({ name: "t1", driver: "tmpfs", options: { size: "4m" } });
+      const path = await store.mount("t1", "fill");
+      writeFileSync(join(path, "f"), "small");
+      await verbs.createSnapshot("t1", "small");
+      writeFileSync(join(path, "f"), Buffer.alloc(3_000_000, 1));
+      await verbs.createSnapshot("t1", "large");
+      await store.unmount("t1", "fill");
+      const large = listCopies(database).find(({ name }) => name === "large");
+      writeFileSync(join(root, "volume-snapshots", large?.id ?? "", "data/more"), Buffer.alloc(3_000_000, 1));
+      await assert.rejects(verbs.restoreSnapshot("t1", "large"), { code: "no_space", message: /half restored/ });
+      await assert.rejects(store.mount("t1", "c1"), { code: "no_space" });
+      await assert.rejects(verbs.removeSnapshot("t1", "large"), { code: "conflict" });
+      await verbs.restoreSnapshot("t1", "small");
+      assert.equal(readFileSync(join(await store.mount("t1", "c1"), "f"), "utf8"), "small");
+      await store.unmount("t1", "c1");
+      rmSync(join(root, "volume-snapshots", large?.id ?? ""), { recursive: true });
+      await assert.rejects(verbs.restoreSnapshot("t1", "large"), { code: "data_loss" });
+      await store.mount("t1", "c1");
+      await store.unmount("t1", "c1");
+      await store.remove("t1", { force: true, snapshots: true });
+      assert.deepEqual(copied(root), []);
+    }));
+
   test("two commands on one volume: what changes it goes alone, what reads it goes together", () =>
     given(async ({ reopen }) => {
       const { store, verbs } = await reopen(plain);

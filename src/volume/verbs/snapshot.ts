@@ -1,4 +1,5 @@
 /** `snapshot create | rm | restore`: the driver's where it has the power, else full copies that the store keeps. */
+import { access } from "node:fs/promises";
 import { EngineError } from "../../base/errors.ts";
 import { validateName } from "../../volume-driver/volume-name.ts";
 import { driverOf, haveVolume, longPoolFor } from "../context.ts";
@@ -113,11 +114,11 @@ async function restoreCopy(context: VerbContext, { volume, found, work }: Restor
   const copy = listCopies(context.database, volume.name).find(({ name }) => name === found.name);
   if (copy === undefined || context.copies === undefined)
     throw new EngineError("not_found", `volume ${volume.name} has no snapshot ${found.name}`);
+  const source = context.copies.pathOf(copy.id);
+  if (!(await isThere(source)))
+    throw new EngineError("data_loss", `the copy of snapshot ${found.name} is gone: ${source}; remove the snapshot`);
   const driver = driverOf(context, volume);
-  const passed = await progressOf(
-    { source: context.copies.pathOf(copy.id), pool: context.longPool, work },
-    "restoring",
-  );
+  const passed = await progressOf({ source, pool: context.longPool, work }, "restoring");
   const path = await driver.mount(specOf(volume), "restore");
   try {
     context.whole.delete(volume.name);
@@ -128,3 +129,9 @@ async function restoreCopy(context: VerbContext, { volume, found, work }: Restor
     await driver.unmount(specOf(volume), "restore");
   }
 }
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
