@@ -1,7 +1,7 @@
 /** Each kind of damage, done by outside programs: what check calls it, what repair does, and what the next check says. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { btrfs } from "../storage-driver/btrfs/driver.ts";
@@ -373,6 +373,21 @@ const cases: readonly Case[] = [
     damage: (root) => root.sql("UPDATE volume SET state = 'removing' WHERE name = 'free'"),
     finds: ["volume-half-made"],
     after: (root) => assert.equal(existsSync(join(root.root, "volumes/free")), false),
+  },
+  {
+    name: "full copies of volumes: one without its folder is forgotten, a folder without its record goes, a whole one stays",
+    damage: (root) => {
+      root.run("mkdir", "-p", ...["whole", "unknown"].map((id) => join(root.root, "volume-snapshots", id, "data")));
+      const insert =
+        "INSERT INTO volume_snapshot (volume, name, id, created_at, bytes, state) VALUES ('data', ?, ?, '', 0, 'ready')";
+      root.sql(insert, "first", "whole");
+      root.sql(insert, "second", "gone");
+    },
+    finds: ["leftover", "volume-snapshot-missing"],
+    after: (root) => {
+      assert.deepEqual(readdirSync(join(root.root, "volume-snapshots")), ["whole"]);
+      assert.equal(root.row("SELECT count(*) AS n FROM volume_snapshot WHERE id = 'whole'").n, 1);
+    },
   },
   {
     name: "a half-made layer goes with its data",

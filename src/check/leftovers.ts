@@ -1,6 +1,7 @@
 /** What an operation that was cut short left behind: staging, mounts, recipes and folders that nothing names. */
 import { join } from "node:path";
 import { namesIn } from "../host/names-in.ts";
+import { listCopies } from "../volume/verb-records.ts";
 import type { CheckContext } from "./context.ts";
 import type { ProblemKind } from "./problem.ts";
 
@@ -11,6 +12,9 @@ export async function checkLeftovers(context: CheckContext): Promise<void> {
   await reportPaths(context, join(dataRoot, "staging-build"), { noun: "the context of a build" });
   const volumes = { noun: "a half-made or removed volume", is: (name: string) => /^\.(new|gone)-/.test(name) };
   await reportPaths(context, join(dataRoot, "volumes"), volumes);
+  const kept = new Set(listCopies(snapshot.database).flatMap(({ id, state }) => (state === "ready" ? [id] : [])));
+  const copies = { noun: "a copy of a volume that no record names", is: (name: string) => !kept.has(name) };
+  await reportPaths(context, join(dataRoot, "volume-snapshots"), copies);
   const writables = new Set(snapshot.writables.map(({ data }) => data));
   const marks = { noun: "a mark of a container's layer that is gone", is: (name: string) => !writables.has(name) };
   await reportPaths(context, join(dataRoot, "layers/open"), marks);

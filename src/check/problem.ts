@@ -38,6 +38,7 @@ export const problemKinds = {
   "volume-data-missing": "a volume is recorded, and its directory is not there",
   "volume-unknown": "a volume's directory that no record names",
   "volume-half-made": "a volume that was being made or removed",
+  "volume-snapshot-missing": "a full copy of a volume is recorded, and its folder is not there",
   "volume-reference-dangling":
     "a volume is held for a container that is gone, or a container holds a volume that is gone",
   leftover: "staging, a mark or a mount that an operation left behind, or something strange in the trash",

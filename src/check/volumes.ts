@@ -5,6 +5,7 @@ import { systemCode } from "../base/errors.ts";
 import { isMountPoint } from "../host/mount.ts";
 import { namesIn } from "../host/names-in.ts";
 import { insertStatement, listRecords, type VolumeRecord } from "../volume/records.ts";
+import { deleteCopy, type KeptCopy, listCopies } from "../volume/verb-records.ts";
 import type { CheckContext } from "./context.ts";
 
 const safeName = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
@@ -23,6 +24,19 @@ export async function checkVolumes(context: CheckContext): Promise<void> {
   for (const name of await namesIn(folder))
     if (!name.startsWith(".") && !known.has(name)) reportUnknown(context, folder, name);
   checkHolds(context, holds, known);
+  for (const copy of listCopies(snapshot.database)) if (copy.state === "ready") checkCopy(context, copy);
+}
+
+function checkCopy({ dataRoot, findings }: CheckContext, { id, volume, name }: KeptCopy): void {
+  const folder = join(dataRoot, "volume-snapshots", id, "data");
+  if (isDirectory(folder)) return;
+  findings.push({
+    kind: "volume-snapshot-missing",
+    object: `snapshot ${name} of volume ${volume}`,
+    detail: `${folder} is gone`,
+    repair: "forgets the snapshot: what was in it is lost",
+    mend: { statements: [deleteCopy(id)] },
+  });
 }
 
 type Subject = { readonly record: VolumeRecord; readonly folder: string; readonly held: ReadonlySet<string> };
