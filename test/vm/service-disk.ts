@@ -34,7 +34,7 @@ export async function copyServices(packages: string, root: string): Promise<void
     const unpacked = ["usr/sbin", "usr/bin", "sbin", "bin"].map((name) => join(packages, name, program));
     const path = unpacked.find((one) => existsSync(one)) ?? (await which(program));
     for (const file of [path, ...(await libraries(path, environment))])
-      copyFile(file, root, inUsr(file.replace(packages, "")));
+      copyFile(file, root, inUsr(file.replace(packages, "").replace(/^\/usr\/local\//, "/usr/")));
   }
   // The shell of busybox prefers its own programs to those of the machine.
   await copyProgram(await which("sh"), root);
