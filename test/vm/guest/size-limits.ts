@@ -17,6 +17,9 @@ import { lifeCases } from "../../../src/storage-driver/conformance-life-cases.ts
 import { sizeCases } from "../../../src/storage-driver/conformance-size-cases.ts";
 import { treeCases } from "../../../src/storage-driver/conformance-tree-cases.ts";
 import { overlay2 } from "../../../src/storage-driver/overlay2/driver.ts";
+import { withVolumeDriver } from "../../../src/volume-driver/conformance-bench.ts";
+import { sizeCases as volumeCases } from "../../../src/volume-driver/conformance-change-cases.ts";
+import { openLocalDriver } from "../../../src/volume-driver/local/driver.ts";
 
 const [filesystem = "", device = "", extent = ""] = process.argv.slice(2);
 const root = "/data/quota";
@@ -37,6 +40,8 @@ try {
   assert.deepEqual(await findLimiter(home, []), { kind: "project" });
   assert.deepEqual(readdirSync(home), []);
   console.log(`${filesystem}: project quotas are found to work`);
+  // ext4 lets root write past a quota: there volumes are images.
+  if (filesystem === "xfs") await limitVolumes(root);
   for (const standard of extent === "all" ? [undefined, "128m"] : [undefined]) {
     const daemon = standard === undefined ? {} : { "overlay2.size": standard };
     const cases = standard === undefined ? sizeCases : [...treeCases, ...lifeCases, ...sizeCases];
@@ -83,3 +88,38 @@ try {
   execFileSync("umount", ["-l", root]);
 }
 console.log(`${filesystem}: all of it holds`);
+
+/** Local volumes are limited by the project of their directory, and leave no limit behind. */
+async function limitVolumes(place: string): Promise<void> {
+  let number = 0;
+  const makeRoot = async () => {
+    const path = join(place, `volumes-${number++}`);
+    mkdirSync(path);
+    return { path, [Symbol.asyncDispose]: async () => rmSync(path, { recursive: true }) };
+  };
+  for (const [title, run] of volumeCases) {
+    await withVolumeDriver(openLocalDriver, (given) => run(given, (name, more = {}) => ({ name, options: more })), {
+      makeRoot,
+    });
+    console.log(`${filesystem}: volumes: ${title}`);
+  }
+  await withVolumeDriver(
+    openLocalDriver,
+    async ({ driver }) => {
+      const spec = { name: "v1", options: { size: "32m" } };
+      await driver.create(spec);
+      const data = await driver.mount(spec, "a");
+      const project = projectOf(data);
+      assert.equal(projectUsage(place, project).limit, 32 * mebibyte);
+      const { blocks, bsize } = statfsSync(data);
+      assert.equal(blocks * bsize, 32 * mebibyte);
+      await driver.update?.(spec, { size: "64m" });
+      assert.equal(projectUsage(place, project).limit, 64 * mebibyte);
+      await driver.unmount(spec, "a");
+      await driver.remove(spec);
+      assert.equal(projectUsage(place, project).limit, 0);
+    },
+    { makeRoot },
+  );
+  console.log(`${filesystem}: volumes: the project, what df shows, a larger size in use, and no limit left`);
+}
