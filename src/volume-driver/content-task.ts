@@ -44,6 +44,7 @@ import {
   renameat2,
   statat,
   unlinkat,
+  utimensat,
 } from "../host/sys.ts";
 import { dataName } from "./content.ts";
 
@@ -221,7 +222,14 @@ export function mountDataTask({ home, target }: { readonly home: string; readonl
  * counts where there is one, so each rename leaves either the old data or the new.
  */
 export function swapDataTask({ home, staging, data = dataName }: Home & { readonly staging: string }): void {
-  const swap = (): void => renameat2(AT_FDCWD, join(staging, data), AT_FDCWD, join(home, data), RENAME.EXCHANGE);
+  const swap = (): void => {
+    const [from, to] = [join(staging, data), join(home, data)];
+    const { mtimeSec, mtimeNsec } = statat(AT_FDCWD, from);
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME.EXCHANGE);
+    // xfs counts another parent as a change of the directory.
+    const time = BigInt(mtimeSec) * 1_000_000_000n + BigInt(mtimeNsec);
+    utimensat(AT_FDCWD, to, time, time);
+  };
   const [old, made] = [join(home, imageName), join(staging, imageName)];
   if (existsSync(made)) {
     if (existsSync(old)) renameat2(AT_FDCWD, made, AT_FDCWD, old, RENAME.EXCHANGE);

@@ -45,7 +45,7 @@ import { validateName } from "./volume-name.ts";
 
 export type { DirectoryKind } from "./directory-kind.ts";
 
-const tasks = new URL("./discard-task.ts", import.meta.url);
+const [tasks, mounts] = [new URL("./discard-task.ts", import.meta.url), new URL("./mount-task.ts", import.meta.url)];
 /** Milliseconds that a start waits for what nobody uses any more to end. */
 const settlePatience = 2000;
 
@@ -186,7 +186,7 @@ class DirectoryDriver implements VolumeDriver {
     );
     const fixed = changed.find((name) => this.#kind.fixedOptions?.includes(name));
     if (fixed !== undefined)
-      throw new EngineError("invalid_argument", `the option ${fixed} says where the data is, and cannot be changed`);
+      throw new EngineError("invalid_argument", `the option ${fixed} of a volume cannot be changed`);
     await this.#turns.run(spec.name, async () => {
       await this.describe(spec);
       const onlySize = changed.every((name) => name === "size");
@@ -199,6 +199,12 @@ class DirectoryDriver implements VolumeDriver {
     const folder = this.#pathOf({ name });
     const size = options.size === undefined ? 0 : parseSize(options.size);
     if (resized) await this.#content?.resize(folder, size === 0 ? undefined : size, this.#isUsed(name));
+    const remount = this.#kind.remountOf?.(options);
+    if (remount !== undefined && isMountPoint(this.#dataOf({ name })))
+      await this.#pool.run<object, void>(mounts, "remountVolumeTask", {
+        mount: remount,
+        target: this.#dataOf({ name }),
+      });
     const text = this.#kind.optionsFile?.(options);
     if (text !== undefined) await writeFileDurably(join(folder, "opts.json"), text);
     else await rm(join(folder, "opts.json"), { force: true });
@@ -355,9 +361,8 @@ class DirectoryDriver implements VolumeDriver {
     for (const name of await readdir(this.#directory))
       if (name.startsWith(".new-") || name.startsWith(".gone-"))
         await this.#swept(() => this.#discard(join(this.#directory, name)));
-    const content = this.#content;
-    if (content === undefined) return;
-    for (const name of await this.list()) await this.#swept(() => content.sweep(this.#pathOf({ name })));
+    if (this.#content === undefined) return;
+    for (const name of await this.list()) await this.#swept(async () => this.#content?.sweep(this.#pathOf({ name })));
   }
 
   /** What holds the data may be away (a disk, a pool): its record stays, and a later start sweeps. */

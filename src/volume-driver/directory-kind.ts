@@ -28,6 +28,8 @@ export type DirectoryKind = {
   readonly content?: (given: { readonly root: string; readonly pool: Pool }) => VolumeContent;
   /** With these options the data is not in the volume's folder, and nobody but its owner keeps snapshots of it. */
   readonly keptElsewhere?: (options: VolumeSpec["options"]) => boolean;
+  /** What a mounted volume is told of new options, where it stays mounted. */
+  readonly remountOf?: (options: VolumeSpec["options"]) => VolumeMount;
   /** Mounted until the volume is removed: unmounting would lose the data. */
   readonly staysMounted?: boolean;
   /** What is mounted is this machine's alone, and may be counted. */

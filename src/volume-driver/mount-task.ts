@@ -6,6 +6,7 @@ import { getSystemErrorMessage } from "node:util";
 import { EngineError, errorMessage } from "../base/errors.ts";
 import type { MountStep } from "../base/mount.ts";
 import { mountAll } from "../host/mount.ts";
+import { MS, mount } from "../host/mount-calls.ts";
 import { mountFlagsOf } from "../host/mount-options.ts";
 import type { VolumeMount } from "./mounting.ts";
 import { withoutSecrets } from "./secrets.ts";
@@ -17,6 +18,16 @@ export function mountVolumeTask({ mount, target }: MountArgument): void {
     mountAll([stepOf(mount)], target);
   } catch (error) {
     throw new EngineError("internal", `failed to mount local volume: ${failureOf({ mount, target }, error)}`);
+  }
+}
+
+/** Gives what is mounted other options. Throws conflict where they cannot be kept now: a size that is less than what it holds. */
+export function remountVolumeTask({ mount: { type, device, o }, target }: MountArgument): void {
+  const { flags, data } = mountFlagsOf(o);
+  try {
+    mount({ source: device, target, type, flags: flags | MS.REMOUNT, data });
+  } catch (error) {
+    throw new EngineError("conflict", `its new options cannot be kept now: ${reasonOf(error)}`, { cause: error });
   }
 }
 

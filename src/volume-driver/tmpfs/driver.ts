@@ -11,9 +11,12 @@ import type { VolumeMount } from "../mounting.ts";
 
 const tmpfs: DirectoryKind = {
   name: "tmpfs",
-  traits: { scope: "local", prunable: true, ownsParent: true },
+  traits: { scope: "local", prunable: true, ownsParent: true, sized: true },
   folder: "volume-drivers/tmpfs",
   mountOf: parseOptions,
+  // What the kernel gives a tmpfs of no size.
+  remountOf: ({ size = "50%" }) => parseOptions({ size }),
+  fixedOptions: ["mode", "uid", "gid", "nr_inodes"],
   staysMounted: true,
   measured: true,
 };
