@@ -26,7 +26,7 @@ import { Remote } from "../host/remote.ts";
 import { isRemoteType } from "../host/remote-path.ts";
 import type { ContentSource, VolumeContent } from "./content.ts";
 import { isDirectory, makeDirectory } from "./directories.ts";
-import type { DirectoryKind } from "./directory-kind.ts";
+import { changesOf, type DirectoryKind } from "./directory-kind.ts";
 import { directorySnapshots } from "./directory-snapshots.ts";
 import type {
   Requirement,
@@ -181,12 +181,7 @@ class DirectoryDriver implements VolumeDriver {
   async update(spec: VolumeSpec, options: VolumeSpec["options"]): Promise<void> {
     const wanted = { name: spec.name, options };
     this.validate(wanted);
-    const changed = [...new Set([...Object.keys(spec.options), ...Object.keys(options)])].filter(
-      (name) => spec.options[name] !== options[name],
-    );
-    const fixed = changed.find((name) => this.#kind.fixedOptions?.includes(name));
-    if (fixed !== undefined)
-      throw new EngineError("invalid_argument", `the option ${fixed} of a volume cannot be changed`);
+    const changed = changesOf(this.#kind, spec.options, options);
     await this.#turns.run(spec.name, async () => {
       await this.describe(spec);
       const onlySize = changed.every((name) => name === "size");

@@ -1,4 +1,5 @@
 /** How a driver says what its volumes are, where they are directories of this machine (see directory-driver.ts). */
+import { EngineError } from "../base/errors.ts";
 import type { Pool } from "../host/pool.ts";
 import type { VolumeContent } from "./content.ts";
 import type { Requirement, VolumeSpec, VolumeTraits } from "./driver.ts";
@@ -35,3 +36,15 @@ export type DirectoryKind = {
   /** What is mounted is this machine's alone, and may be counted. */
   readonly measured?: boolean;
 };
+
+/** Names of the options that differ. Throws invalid_argument for one that cannot change. */
+export function changesOf(
+  { fixedOptions = [] }: DirectoryKind,
+  ...[before, after]: readonly [VolumeSpec["options"], VolumeSpec["options"]]
+): readonly string[] {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  const changed = names.filter((name) => before[name] !== after[name]);
+  const fixed = changed.find((name) => fixedOptions.includes(name));
+  if (fixed === undefined) return changed;
+  throw new EngineError("invalid_argument", `the option ${fixed} of a volume cannot be changed`);
+}
