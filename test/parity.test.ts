@@ -150,7 +150,7 @@ const cases: readonly Case[] = [
   [
     "volumes with options",
     [
-      [["volume", "create", "-o", "size=10m", "vo"]],
+      [["volume", "create", "-o", "size=much", "vo"]],
       [["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=1000", "vt"]],
       [["volume", "inspect", "-f", "{{.Driver}} {{.Mountpoint}} {{json .Options}} {{.Scope}}", "vt"]],
       [

@@ -82,7 +82,7 @@ describe("the child pool", () => {
     await sleep(300);
     const reason = new EngineError("canceled", "no longer wanted");
     abort.abort(reason);
-    for (const one of [asleep, waiting]) await assert.rejects(one, (error) => error === reason);
+    await Promise.all([asleep, waiting].map((one) => assert.rejects(one, (error) => error === reason)));
     assert.equal(await pool.of(lane("a")).run(tasks, "add", { a: 1, b: 1 }), 2);
   });
 

@@ -24,6 +24,8 @@ export type ServerCommand = {
   readonly input?: string;
   /** All of the environment but PATH; may hold secrets. */
   readonly env?: Readonly<Record<string, string>>;
+  /** What it writes when its mount may be used, where that is later than when it answers. */
+  readonly ready?: string;
 };
 
 export type ServerPlace = {
@@ -67,7 +69,9 @@ export async function startServer(command: ServerCommand, place: ServerPlace, op
   try {
     const stands = (): boolean => mountsOn(place.target) > before;
     // Asked twice: a program that fails takes its mount away again, and below that a directory answers.
-    while (!(stands() && (await answers(place.target, deadline, stop)) && stands())) {
+    while (
+      !(stands() && (await answers(place.target, deadline, stop)) && stands() && (await isReady(command, place)))
+    ) {
       stop.throwIfAborted();
       await sleep(pollMs);
     }
@@ -80,6 +84,10 @@ export async function startServer(command: ServerCommand, place: ServerPlace, op
     if (!ended.aborted && signal?.aborted === true) throw signal.reason;
     throw new ServerFailure(basename(command.program), { said: await tailOf(place.log), late: !ended.aborted });
   }
+}
+
+async function isReady({ ready }: ServerCommand, { log }: ServerPlace): Promise<boolean> {
+  return ready === undefined || (await tailOf(log)).includes(ready);
 }
 
 /** A child looks: who looks at a mount that does not answer waits. */

@@ -1,7 +1,7 @@
 /** Migration to and from the drivers whose trees a process serves: fuse-overlayfs, and zfs on zfs-fuse. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { mountTable } from "../host/mount.ts";
@@ -57,12 +57,14 @@ test("a container's file whose name is a whiteout to fuse-overlayfs stops it, by
   {
     await using opened = await moved.open();
     const path = await opened.layers.mountWritable(idOf(0), "test");
-    writeFileSync(join(path, "bin/.wh.kept"), "x");
+    // What the container changed at random has no such name.
+    mkdirSync(join(path, "whiteouts"));
+    writeFileSync(join(path, "whiteouts/.wh.kept"), "x");
     await opened.layers.unmountWritable(idOf(0), "test");
   }
   await assert.rejects(migrateDataRoot({ dataRoot: moved.root, to: "fuse-overlayfs" }), {
     code: "unsupported",
-    message: /"\/bin\/\.wh\.kept" cannot be made there: .* it is still the driver/,
+    message: /"\/whiteouts\/\.wh\.kept" cannot be made there: .* it is still the driver/,
   });
 });
 

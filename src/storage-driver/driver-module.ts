@@ -28,6 +28,7 @@ export const reservedNames: readonly string[] = [
   "drivers",
   "layers",
   "migrating",
+  "secrets",
   "staging",
   "staging-build",
   "volume-drivers",

@@ -29,8 +29,10 @@ const program: ProgramKind = {
   prepare,
   mount: async (context, target) => ({
     program: "gocryptfs",
-    args: ["-fg", "-q", "-allow_other", "--", cipherOf(context), target],
+    args: ["-fg", "-allow_other", "--", cipherOf(context), target],
     input: await keyOf(context),
+    // Before it says so it looks at its own mount once; who makes a file in that moment stops it for ever (go-fuse).
+    ready: "Filesystem mounted and ready.",
     serves: true,
     explain,
   }),
