@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openEngine } from "./engine.ts";
+import { bytes, tarOf } from "./layer/store.fixture.ts";
 
 test("a start takes away what a killed engine was unpacking for a load and for a build", async () => {
   const root = mkdtempSync(join(tmpdir(), "strata-engine-"));
@@ -21,6 +22,22 @@ test("a start takes away what a killed engine was unpacking for a load and for a
     });
     for (const folder of ["staging", "staging-build"])
       assert.deepEqual(readdirSync(join(engine.dataRoot, folder)), [], folder);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+test("a start takes away layers whose image is gone: a kill came before their own removal", async () => {
+  const root = mkdtempSync(join(tmpdir(), "strata-engine-"));
+  const options = { dataRoot: join(root, "data"), execRoot: join(root, "exec"), storageDriver: "vfs" };
+  try {
+    {
+      await using engine = await openEngine(options);
+      await engine.layers.publish([await engine.layers.register(undefined, bytes(await tarOf({ path: "f" })))], []);
+      assert.equal(engine.layers.list().length, 1);
+    }
+    await using engine = await openEngine(options);
+    assert.deepEqual(engine.layers.list(), []);
   } finally {
     rmSync(root, { recursive: true, force: true });
   }

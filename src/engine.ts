@@ -145,6 +145,10 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
       ...(options.report === undefined ? {} : { report: options.report }),
     }),
   );
+  // A kill between an image's removal and that of its layers left them.
+  await layers
+    .collect()
+    .catch((error: unknown) => options.report?.("layers that nothing needs are still there", error));
   await volumes.settle();
   const volumeVerbs = volumes.verbs(containers.volumeUsers);
   const recovered = volumeVerbs.recover().catch((error: unknown) => {

@@ -77,7 +77,7 @@ async function commit(world: World, name: string): Promise<void> {
 async function load(world: World): Promise<void> {
   const here = world.ledger.present("image").includes(loaded);
   if (!here) return make(world, "image", loaded, ["load", "-q", "-i", world.goods.archive]);
-  await world.daemon.docker(["load", "-q", "-i", world.goods.archive]);
+  await world.ledger.remaking("image", loaded, () => world.daemon.docker(["load", "-q", "-i", world.goods.archive]));
 }
 
 const write = "echo x >/f; echo y >/data/g";

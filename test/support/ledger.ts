@@ -10,6 +10,8 @@ export type Kind = "image" | "container" | "volume";
 export class Ledger {
   readonly #present: Record<Kind, Set<string>> = { image: new Set(), container: new Set(), volume: new Set() };
   readonly #uncertain: Record<Kind, Set<string>> = { image: new Set(), container: new Set(), volume: new Set() };
+  /** What is made once more at this moment, and by how many. */
+  readonly #remade = new Map<string, number>();
 
   /** Answers that said yes: what was made, and what was removed. */
   readonly acknowledged = { made: 0, removed: 0 };
@@ -35,7 +37,21 @@ export class Ledger {
 
   removed(kind: Kind, name: string): void {
     this.acknowledged.removed++;
-    this.#uncertain[kind].delete(name);
+    // Whoever makes it again meanwhile may come after the removal.
+    if (!this.#remade.has(`${kind} ${name}`)) this.#uncertain[kind].delete(name);
+  }
+
+  /** `work` makes what is there already once more. */
+  async remaking(kind: Kind, name: string, work: () => Promise<unknown>): Promise<void> {
+    const key = `${kind} ${name}`;
+    this.#remade.set(key, (this.#remade.get(key) ?? 0) + 1);
+    try {
+      await work();
+    } finally {
+      const left = (this.#remade.get(key) ?? 1) - 1;
+      if (left > 0) this.#remade.set(key, left);
+      else this.#remade.delete(key);
+    }
   }
 
   /** All answers that said yes. */
