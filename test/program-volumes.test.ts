@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { busyboxTar, command, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { processesBelow } from "./support/processes.ts";
+import { asFlags, s3Options, sshfsOptions } from "./support/served-options.ts";
 import { type Sshd, sshdProgram, startSshd } from "./support/sshd.ts";
 import { type S3Server, startS3, swiftIsHere } from "./support/swift.ts";
 import { tarOf } from "./support/tar-bytes.ts";
@@ -53,16 +54,12 @@ describe("volumes that programs serve", { skip }, () => {
     scratch[Symbol.dispose]();
   });
 
-  function optionsOf(driver: string): string[] {
+  function optionsOf(driver: string): readonly string[] {
     if (driver === "sshfs") {
       mkdirSync(join(scratch.path, "far"));
-      const secrets = [`identity=@${sshd.identity}`, `known_hosts=@${sshd.knownHosts}`];
-      return [`sshcmd=root@127.0.0.1:${join(scratch.path, "far")}`, `port=${sshd.port}`, ...secrets];
+      return sshfsOptions(sshd, join(scratch.path, "far"));
     }
-    if (driver === "s3") {
-      const secrets = [`access_key=@${s3.accessKey}`, `secret_key=@${s3.secretKey}`];
-      return ["bucket=volumes", "prefix=p", `endpoint=${s3.endpoint}`, ...secrets];
-    }
+    if (driver === "s3") return s3Options(s3, { bucket: "volumes", prefix: "p" });
     writeFileSync(join(root, "data/secrets/volume-key"), encryptionKey, { mode: 0o600 });
     return ["key=@volume-key"];
   }
@@ -96,8 +93,7 @@ describe("volumes that programs serve", { skip }, () => {
 
   test("a volume is filled, and a killed daemon takes nothing from who uses it", async () => {
     for (const driver of drivers) {
-      const options = optionsOf(driver).flatMap((option) => ["-o", option]);
-      await daemon.ok(["volume", "create", "-d", driver, ...options, `v-${driver}`]);
+      await daemon.ok(["volume", "create", "-d", driver, ...asFlags(optionsOf(driver)), `v-${driver}`]);
     }
     await each(async (driver) => {
       await runs(`${driver}-1`, `v-${driver}`);

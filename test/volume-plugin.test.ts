@@ -3,11 +3,19 @@
  * with kill -9 of either side while a container runs. Nothing is mounted at the end.
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { mountTable } from "../src/host/mount.ts";
-import { busyboxTar, type Daemon, dockerdIsHere, scratchFolder, startDockerd, unmountBelow } from "./support/engine.ts";
+import {
+  busyboxTar,
+  type Daemon,
+  dockerdIsHere,
+  removeContainerdPid,
+  scratchFolder,
+  startDockerd,
+  unmountBelow,
+} from "./support/engine.ts";
 import { type Podman, podmanIsHere, setUpPodman } from "./support/podman.ts";
 import { endProcesses } from "./support/processes.ts";
 import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
@@ -100,8 +108,7 @@ async function killPlugin(world: World): Promise<void> {
 
 async function killDockerd(world: World): Promise<void> {
   await world.dockerd.kill();
-  // its containerd dies with it; where nobody reaps that, the next dockerd would wait for it
-  rmSync(join(world.dockerd.execRoot, "containerd/containerd.pid"), { force: true });
+  removeContainerdPid(world.dockerd);
   world.dockerd = await startDockerd(join(world.scratch, "dockerd"), join(world.scratch, "docker"), "vfs");
   const { dockerd } = world;
   await dockerd.ok(["start", "one"]);

@@ -219,6 +219,11 @@ export async function startDockerd(root: string, dataRoot: string, driver?: stri
   });
 }
 
+/** After a kill: its containerd dies with it; where nobody reaps that, the next dockerd would wait for it. */
+export function removeContainerdPid({ execRoot }: Daemon): void {
+  rmSync(join(execRoot, "containerd/containerd.pid"), { force: true });
+}
+
 /** A tar of a root filesystem with a static busybox and the applets that tests use. */
 export async function busyboxTar(path: string): Promise<string> {
   const applets =
