@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { EngineError } from "../base/errors.ts";
 import { openClient } from "../client/engine-client.ts";
+import { hostOption } from "./host-option.ts";
 
 /** Adds the command. */
 export function forkCommand(program: Command): void {
@@ -11,7 +12,7 @@ export function forkCommand(program: Command): void {
     .argument("<container>", "name or id")
     .argument("[name]", "the new container's name (default: a random one)")
     .option("--volumes <how>", "its anonymous volumes: copy (their content), new, or share", "copy")
-    .option("-H, --host <address>", "the engine's socket (default unix:///run/strata/strata.sock)")
+    .option(...hostOption)
     .action(async (container: string, name: string | undefined, flags: { volumes: string; host?: string }) => {
       const query = new URLSearchParams({ volumes: flags.volumes, ...(name === undefined ? {} : { name }) });
       const path = `/containers/${encodeURIComponent(container)}/fork?${query}`;

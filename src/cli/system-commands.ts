@@ -1,6 +1,7 @@
 /** `strata version` and `strata info`: what the engine says of itself. */
 import type { Command } from "commander";
 import { openClient } from "../client/engine-client.ts";
+import { hostOption } from "./host-option.ts";
 
 /** Adds the commands. */
 export function clientCommands(program: Command): void {
@@ -11,7 +12,7 @@ export function clientCommands(program: Command): void {
     program
       .command(name)
       .description(description)
-      .option("-H, --host <address>", "the engine's socket (default unix:///run/strata/strata.sock)")
+      .option(...hostOption)
       .action(async ({ host }: { readonly host?: string }) => {
         const answer = await openClient(host).get(path);
         process.stdout.write(`${JSON.stringify(answer, null, 2)}\n`);

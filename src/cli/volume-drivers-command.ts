@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import * as v from "valibot";
 import { looseObject } from "../base/shape.ts";
 import { openClient } from "../client/engine-client.ts";
+import { hostOption } from "./host-option.ts";
 import { tableText } from "./table.ts";
 
 const answer = looseObject({
@@ -26,7 +27,7 @@ export function volumeDriversCommand(volume: Command): void {
     .command("drivers")
     .description("which volume drivers there are, what they can, and what this machine lacks for them")
     .option("--json", "print one JSON document")
-    .option("-H, --host <address>", "the engine's socket (default unix:///run/strata/strata.sock)")
+    .option(...hostOption)
     .action(async ({ host, json }: { readonly host?: string; readonly json?: boolean }) => {
       const { Drivers: drivers } = v.parse(answer, await openClient(host).get("/strata/volume-drivers"));
       process.stdout.write(json === true ? `${JSON.stringify(drivers, null, 2)}\n` : driversText(drivers));

@@ -1,8 +1,8 @@
 /** `strata volume clone | snapshot | rename | ...`: arguments and options; the work is loaded when it is asked for. */
 import type { Command } from "commander";
 import { collect } from "./daemon-options.ts";
+import { hostOption } from "./host-option.ts";
 
-const host = ["-H, --host <address>", "the engine's socket (default unix:///run/strata/strata.sock)"] as const;
 const json = ["--json", "print one JSON document"] as const;
 const noPause = ["--no-pause", "do not let containers stand still for the last moment of a copy"] as const;
 const option = ["-o, --opt <key=value>", "option of the driver; repeatable", collect] as const;
@@ -14,7 +14,7 @@ export function volumeVerbCommands(volume: Command): void {
     volume
       .command(name)
       .description(description)
-      .option(...host);
+      .option(...hostOption);
   add("clone", "make a new volume with the content of a volume, or of one of its snapshots")
     .argument("<source>", "VOLUME or VOLUME@SNAPSHOT")
     .argument("<name>", "the new volume")
@@ -82,7 +82,7 @@ function snapshotCommands(volume: Command): void {
     snapshot
       .command(name)
       .description(description)
-      .option(...host);
+      .option(...hostOption);
   add("create", "keep a volume's content as it is now")
     .argument("<volume>")
     .argument("[name]", "of the snapshot (default: the time)")

@@ -25,8 +25,13 @@ export type EngineClient = {
   readonly bytes: (path: string) => AsyncIterable<Uint8Array>;
 };
 
+/** Where the docker CLI goes, when that is a socket: one variable is enough for both. */
+function defaultHost({ DOCKER_HOST: host }: NodeJS.ProcessEnv = process.env): string {
+  return host?.startsWith("unix:///") === true ? host : `unix://${defaultSocket}`;
+}
+
 /** `host` is `unix:///path`. Throws invalid_argument for anything else. */
-export function openClient(host: string = `unix://${defaultSocket}`): EngineClient {
+export function openClient(host: string = defaultHost()): EngineClient {
   if (!host.startsWith("unix:///"))
     throw new EngineError("invalid_argument", `invalid host ${host}: strata reaches an engine over unix:///path`);
   const socketPath = host.slice("unix://".length);
@@ -126,8 +131,14 @@ function answerOf(status: number, text: string): unknown {
   if (status < 400) return value;
   const told =
     typeof value === "object" && value !== null && "message" in value ? String(value.message) : `status ${status}`;
+  if (told === unknownPage) throw new EngineError("unsupported", strangeEngine);
   throw new EngineError(codes.get(status) ?? "internal", told);
 }
+
+/** What every Docker engine answers to a path that it does not know. */
+const unknownPage = "page not found";
+const strangeEngine =
+  "the engine that answers does not know this: it is no strata daemon, or an older one; name another with --host";
 
 function unreachable(error: Error, socketPath: string): Error {
   const code = systemCode(error);
