@@ -223,6 +223,7 @@ async function usePodman(podman: Podman, scratch: string, start: () => Promise<P
   assert.equal(await podman.ok(["exec", "one", "cat", "/e/f", "/b/f"]), "first\nother");
   plugin = await start();
   assert.deepEqual(served(plugin), before, "the same program serves");
+  assert.deepEqual(mountsBelow(plugin), [placeOf(plugin, "encrypted")], "mounted once; the subvolume is no mount");
   await plugin.kill();
   for (const name of before) process.kill(Number(name.split(" ")[1]), "SIGKILL");
   await until("its program is gone", () => served(plugin).length === 0);
