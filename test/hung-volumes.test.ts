@@ -5,10 +5,12 @@
  * Deadlines here are for what would wait for ever, not for what is slow.
  */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type HungFuse, startHungFuse } from "../src/host/hung-fuse.fixture.ts";
+import { startPlugin } from "../src/volume-driver/docker-plugin/plugin.fixture.ts";
 import { type Answer, call } from "./support/api.ts";
 import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { processesBelow } from "./support/processes.ts";
@@ -210,6 +212,45 @@ until grep -q " $2 fuse\\| $2 .* fuse" /proc/self/mountinfo; do sleep 0.05; done
     await daemon.ok(["rm", "-f", "well"], patience);
     await daemon.ok(["volume", "rm", "bound"], patience);
     assert.equal(mounts().length, 1, "what was mounted by others still is");
+  });
+
+  test("a Docker plugin that answers, with its volume on a server that does not: refused by its name, then it works", async () => {
+    const [folder, data] = ["/run/docker", join(scratch.path, "plugin-data")];
+    const far = join(data, "far");
+    for (const path of [folder, far]) mkdirSync(path, { recursive: true });
+    await using stack = new AsyncDisposableStack();
+    // In this mount namespace alone: nobody else sees the plugin.
+    execFileSync("mount", ["-t", "tmpfs", "tmpfs", folder]);
+    stack.defer(() => void execFileSync("umount", ["-l", folder]));
+    const plugin = stack.use(await startPlugin({ socket: join(folder, "plugins/distant.sock"), data }));
+    await fuse.mount(far);
+    stack.defer(() => void execFileSync("umount", ["-l", far]));
+    await fuse.sleep();
+    plugin.behaviour.set("Create", ({ body }) => {
+      plugin.state.volumes.set(String(body.Name), null);
+      return { Err: "" };
+    });
+    assert.equal((await post("/v1.43/volumes/create", { Name: "far", Driver: "distant" })).status, 201);
+    assert.equal((await makeContainer("well", "far:/d:nocopy")).status, 201);
+    const starting = startIt("well");
+    await until("the plugin was asked to mount", () => plugin.methods().includes("Mount"));
+    await others("other5");
+    const { status, message } = await starting;
+    assert.equal(status, 504, message);
+    assert.ok(message.startsWith(`plugin "distant" mounted the volume at "${far}": `), message);
+    const refusal = /^volume far of driver distant does not answer since /;
+    const again = await startIt("well");
+    assert.deepEqual([again.status, refusal.test(again.message)], [503, true], again.message);
+    assert.match((await listed()).Warnings?.join() ?? "", refusal);
+    await until("the plugin's mount was taken back", () => plugin.state.mounts.get("far")?.length === 0);
+    await others("other6");
+    await fuse.wake();
+    await until("it may start", async () => (await startIt("well")).status === 204);
+    await daemon.ok(["rm", "-f", "well"], patience);
+    await until("nobody uses it", () => plugin.state.mounts.get("far")?.length === 0);
+    assert.ok(plugin.methods().filter((method) => method === "Mount").length >= 2);
+    plugin.behaviour.set("Remove", () => ({ Err: "" }));
+    await daemon.ok(["volume", "rm", "far"], patience);
   });
 
   test("no process of any of the daemons stays", async () => {
