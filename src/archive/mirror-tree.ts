@@ -10,7 +10,6 @@
  * Goes by directory descriptors and never follows a link. Generators rest often, so that a worker hears of an abort and
  * tells how far it is. For workers.
  */
-import { readSync } from "node:fs";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
 import { copyFileSteps } from "../host/copy.ts";
 import {
@@ -22,7 +21,6 @@ import {
   mknodat,
   O,
   openat2,
-  RESOLVE,
   readDirectory,
   readlinkat,
   symlinkat,
@@ -30,6 +28,7 @@ import {
 import { type ByteString, bytesOf, joinPath, nameOf, quoted } from "./bytes.ts";
 import { alignAttributes, removeAt } from "./match-tree.ts";
 import { fileType, findStat, isDirectory, isFile, isSymlink, type Location, openDirectory } from "./root-tree.ts";
+import { comparedContent } from "./same-content.ts";
 import { type Side, sameBody, sameXattrs } from "./same-entry.ts";
 import { plainXattrs, readXattrs } from "./write-tree.ts";
 
@@ -78,7 +77,6 @@ const mostSettled = 2_000_000;
 const mostTold = 10;
 /** Milliseconds that clocks of files may lag behind. */
 const lag = 1000;
-const compareSize = 256 * 1024;
 
 export class Mirror {
   readonly #from: number;
@@ -195,7 +193,16 @@ export class Mirror {
 
   *#equal(now: Side, there: Side): Generator<Passed, boolean> {
     if (!isFile(now.stat.mode) || !isFile(there.stat.mode)) return sameBody(now, there);
-    return now.stat.size === there.stat.size && (yield* sameContent(now.at, there.at));
+    return now.stat.size === there.stat.size && (yield* this.#equalContent(now.at, there.at));
+  }
+
+  *#equalContent(now: Location, there: Location): Generator<Passed, boolean> {
+    const comparing = comparedContent(now, there);
+    for (;;) {
+      const { done, value } = comparing.next();
+      if (done === true) return value;
+      yield { entries: 0, bytes: value };
+    }
   }
 
   *#copy({ name, path, now }: Entry, place: Place): Generator<Passed, void> {
@@ -307,29 +314,6 @@ function sameAttributes({ at, stat }: Side, there: Side): boolean {
     (unit) => stat.mtimeNsec - (stat.mtimeNsec % unit) === mtimeNsec,
   );
   return cut && sameXattrs(readXattrs(at, plainXattrs), readXattrs(there.at, plainXattrs));
-}
-
-function* sameContent(a: Location, b: Location): Generator<Passed, boolean> {
-  const [one, other] = [Buffer.allocUnsafe(compareSize), Buffer.allocUnsafe(compareSize)];
-  using first = openContent(a);
-  using second = openContent(b);
-  for (;;) {
-    const length = readSync(first.fd, one, 0, compareSize, null);
-    if (length === 0) return readSync(second.fd, other, 0, 1, null) === 0;
-    for (let at = 0; at < length; ) {
-      const read = readSync(second.fd, other, at, length - at, null);
-      if (read === 0) return false;
-      at += read;
-    }
-    if (one.compare(other, 0, length, 0, length) !== 0) return false;
-    yield { entries: 0, bytes: length };
-  }
-}
-
-function openContent(at: Location): Disposable & { readonly fd: number } {
-  const flags = O.RDONLY | O.NOFOLLOW | O.NONBLOCK;
-  const fd = openat2(at.fd, nameOf(at.name), { flags, resolve: RESOLVE.BENEATH });
-  return { fd, [Symbol.dispose]: () => closeRead(fd) };
 }
 
 /** The errors of names that went or changed under our hands, and of files that became shorter. */

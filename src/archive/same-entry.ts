@@ -3,10 +3,10 @@
  * modification time, device number, link target, extended attributes. Content is compared byte by byte, because a time
  * can be set back. For workers.
  */
-import { readSync } from "node:fs";
-import { closeRead, type FileStat, O, openat2, RESOLVE, readlinkat } from "../host/sys.ts";
+import { type FileStat, readlinkat } from "../host/sys.ts";
 import { bytesOf, nameOf } from "./bytes.ts";
 import { isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
+import { sameContent } from "./same-content.ts";
 import { plainXattrs, readXattrs } from "./write-tree.ts";
 
 export type Side = { readonly at: Location; readonly stat: FileStat };
@@ -38,28 +38,4 @@ export function sameXattrs(a: ReadonlyMap<string, Buffer>, b: ReadonlyMap<string
   return true;
 }
 
-const linkTarget = (at: Location): string => bytesOf(readlinkat(at.fd, nameOf(at.name)));
-
-const compareSize = 256 * 1024;
-
-function sameContent(a: Location, b: Location): boolean {
-  const [one, other] = [Buffer.allocUnsafe(compareSize), Buffer.allocUnsafe(compareSize)];
-  using first = openContent(a);
-  using second = openContent(b);
-  for (;;) {
-    const length = readSync(first.fd, one, 0, compareSize, null);
-    if (length === 0) return readSync(second.fd, other, 0, 1, null) === 0;
-    for (let at = 0; at < length; ) {
-      const read = readSync(second.fd, other, at, length - at, null);
-      if (read === 0) return false;
-      at += read;
-    }
-    if (one.compare(other, 0, length, 0, length) !== 0) return false;
-  }
-}
-
-function openContent(at: Location): Disposable & { readonly fd: number } {
-  const flags = O.RDONLY | O.NOFOLLOW | O.NONBLOCK;
-  const fd = openat2(at.fd, nameOf(at.name), { flags, resolve: RESOLVE.BENEATH });
-  return { fd, [Symbol.dispose]: () => closeRead(fd) };
-}
+export const linkTarget = (at: Location): string => bytesOf(readlinkat(at.fd, nameOf(at.name)));

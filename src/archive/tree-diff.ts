@@ -8,11 +8,12 @@
  * Two entries are the same when mode, owner, device number and attributes agree and, but for directories, time, size
  * and link target. Synchronous generators: for workers; descriptors in a difference are good until the next one.
  */
-import { readSync } from "node:fs";
-import { closeRead, type FileStat, O, readDirectory, readlinkat } from "../host/sys.ts";
+import { closeRead, type FileStat, O, readDirectory } from "../host/sys.ts";
 import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
 import type { PathScope } from "./path-scope.ts";
 import { findStat, isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
+import { sameContent } from "./same-content.ts";
+import { linkTarget, sameXattrs } from "./same-entry.ts";
 import { isGone, openQuietly, readXattrs, type XattrNames } from "./write-tree.ts";
 
 export type Difference =
@@ -224,39 +225,3 @@ function reopen(at: Location): number | undefined {
     throw error;
   }
 }
-
-const linkTarget = (at: Location): ByteString => bytesOf(readlinkat(at.fd, nameOf(at.name)));
-
-function sameXattrs(a: ReadonlyMap<string, Buffer>, b: ReadonlyMap<string, Buffer>): boolean {
-  if (a.size !== b.size) return false;
-  for (const [name, value] of a) if (b.get(name)?.equals(value) !== true) return false;
-  return true;
-}
-
-const compareSize = 64 * 1024;
-
-function sameContent(a: Location, b: Location): boolean {
-  const [one, other] = [Buffer.allocUnsafe(compareSize), Buffer.allocUnsafe(compareSize)];
-  const first = openContent(a);
-  try {
-    const second = openContent(b);
-    try {
-      for (;;) {
-        const length = readSync(first, one, 0, compareSize, null);
-        if (length === 0) return readSync(second, other, 0, 1, null) === 0;
-        for (let at = 0; at < length; ) {
-          const read = readSync(second, other, at, length - at, null);
-          if (read === 0) return false;
-          at += read;
-        }
-        if (one.compare(other, 0, length, 0, length) !== 0) return false;
-      }
-    } finally {
-      closeRead(second);
-    }
-  } finally {
-    closeRead(first);
-  }
-}
-
-const openContent = (at: Location): number => openQuietly(at.fd, nameOf(at.name), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
