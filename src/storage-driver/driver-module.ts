@@ -32,6 +32,7 @@ export const reservedNames: readonly string[] = [
   "staging",
   "staging-build",
   "volume-drivers",
+  "volume-snapshots",
   "volumes",
 ];
 
