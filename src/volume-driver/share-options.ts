@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import { EngineError } from "../base/errors.ts";
 import type { VolumeSpec } from "./driver.ts";
+import { refuseUnknown } from "./option-names.ts";
 
 type Options = VolumeSpec["options"];
 
@@ -16,9 +17,8 @@ export function checkNames(
   known: readonly string[],
   required: readonly string[],
 ): void {
+  refuseUnknown(driver, options, known);
   for (const [name, value] of Object.entries(options)) {
-    if (!known.includes(name))
-      throw refused(`invalid option: ${JSON.stringify(name)}; ${driver} has ${known.join(", ")}`);
     if (/[\x00-\x1f\x7f]/.test(value)) throw refused(`the option ${name} holds a control character`);
   }
   for (const name of required) if (!options[name]) throw refused(`missing required option: ${JSON.stringify(name)}`);

@@ -2,6 +2,7 @@
 import { normalize } from "node:path";
 import { EngineError } from "../../base/errors.ts";
 import type { VolumeSpec } from "../driver.ts";
+import { refuseUnknown } from "../option-names.ts";
 import { parseReference } from "../secret-reference.ts";
 
 export type EncryptedOptions = {
@@ -11,9 +12,7 @@ export type EncryptedOptions = {
 
 /** Throws invalid_argument that names the option. */
 export function parseOptions(options: VolumeSpec["options"]): EncryptedOptions {
-  for (const name of Object.keys(options))
-    if (name !== "key" && name !== "device")
-      throw new EngineError("invalid_argument", `invalid option: ${JSON.stringify(name)}; encrypted has key, device`);
+  refuseUnknown("encrypted", options, ["key", "device"]);
   const { key, device } = options;
   if (key === undefined)
     throw new EngineError(

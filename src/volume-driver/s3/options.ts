@@ -2,6 +2,7 @@
 import { EngineError } from "../../base/errors.ts";
 import { parseSize } from "../../base/size.ts";
 import type { VolumeSpec } from "../driver.ts";
+import { refuseUnknown } from "../option-names.ts";
 import { parseReference } from "../secret-reference.ts";
 
 export type S3Options = {
@@ -39,9 +40,7 @@ type Options = VolumeSpec["options"];
 
 /** Throws invalid_argument that names the option. */
 export function parseOptions(options: Options): S3Options {
-  for (const name of Object.keys(options))
-    if (!names.includes(name))
-      throw new EngineError("invalid_argument", `invalid option: ${JSON.stringify(name)}; s3 has ${names.join(", ")}`);
+  refuseUnknown("s3", options, names);
   const { region, endpoint } = options;
   if (region === undefined && endpoint === undefined) throw missing("endpoint", 'or "region" for Amazon S3');
   for (const name of ["access_key", "secret_key"] as const) {

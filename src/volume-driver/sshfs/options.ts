@@ -1,6 +1,7 @@
 /** Options of the sshfs driver. Every word is checked before a program sees it: none can become an option of that. */
 import { EngineError } from "../../base/errors.ts";
 import type { VolumeSpec } from "../driver.ts";
+import { refuseUnknown } from "../option-names.ts";
 import { parseReference } from "../secret-reference.ts";
 
 export type SshfsOptions = {
@@ -40,12 +41,7 @@ type Options = VolumeSpec["options"];
 
 /** Throws invalid_argument that names the option. */
 export function parseOptions(options: Options): SshfsOptions {
-  for (const name of Object.keys(options))
-    if (!names.includes(name))
-      throw new EngineError(
-        "invalid_argument",
-        `invalid option: ${JSON.stringify(name)}; sshfs has ${names.join(", ")}`,
-      );
+  refuseUnknown("sshfs", options, names);
   return {
     ...placeOf(options),
     port: number(options, "port", 65535),
