@@ -12,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { type HungFuse, startHungFuse } from "../src/host/hung-fuse.fixture.ts";
 import { startPlugin } from "../src/volume-driver/docker-plugin/plugin.fixture.ts";
 import { type Answer, call } from "./support/api.ts";
-import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
+import { busyboxTar, type Daemon, pluginFolderOf, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
 import { processesBelow } from "./support/processes.ts";
 import { tarOf } from "./support/tar-bytes.ts";
 import { until } from "./support/until.ts";
@@ -215,14 +215,11 @@ until grep -q " $2 fuse\\| $2 .* fuse" /proc/self/mountinfo; do sleep 0.05; done
   });
 
   test("a Docker plugin that answers, with its volume on a server that does not: refused by its name, then it works", async () => {
-    const [folder, data] = ["/run/docker", join(scratch.path, "plugin-data")];
+    const data = join(scratch.path, "plugin-data");
     const far = join(data, "far");
-    for (const path of [folder, far]) mkdirSync(path, { recursive: true });
+    mkdirSync(far, { recursive: true });
     await using stack = new AsyncDisposableStack();
-    // In this mount namespace alone: nobody else sees the plugin.
-    execFileSync("mount", ["-t", "tmpfs", "tmpfs", folder]);
-    stack.defer(() => void execFileSync("umount", ["-l", folder]));
-    const plugin = stack.use(await startPlugin({ socket: join(folder, "plugins/distant.sock"), data }));
+    const plugin = stack.use(await startPlugin({ socket: join(pluginFolderOf(root), "distant.sock"), data }));
     await fuse.mount(far);
     stack.defer(() => void execFileSync("umount", ["-l", far]));
     await fuse.sleep();

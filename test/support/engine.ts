@@ -172,6 +172,9 @@ export type StrataOptions = {
   readonly patience?: number;
 };
 
+/** Where a daemon of {@link startStrata} looks for volume plugins, unless it is told otherwise. */
+export const pluginFolderOf = (root: string): string => join(root, "plugins");
+
 /** Starts `strata daemon` and waits until it answers. */
 export async function startStrata({
   root,
@@ -186,8 +189,10 @@ export async function startStrata({
   const roots = ["--data-root", dataRoot, "--exec-root", join(root, "exec")];
   const socket = ["-H", `unix://${join(root, "docker.sock")}`];
   const storage = driver === undefined ? [] : ["--storage-driver", driver];
+  // Other tests' plugins are nobody else's volumes.
+  const plugins = args.includes("--plugin-dir") ? [] : ["--plugin-dir", pluginFolderOf(root)];
   const [file, ...before] = program;
-  const all = [...before, "daemon", ...(onlyArgs ?? [...roots, ...socket, ...storage, ...args])];
+  const all = [...before, "daemon", ...(onlyArgs ?? [...roots, ...socket, ...plugins, ...storage, ...args])];
   return launch({ program: file, args: all, root, dataRoot, patience });
 }
 

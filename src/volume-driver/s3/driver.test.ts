@@ -122,6 +122,44 @@ describe("s3", { skip }, () => {
   );
 
   test(
+    "what was written to files that are still open when rclone is killed is not lost either",
+    given(async ({ driver, root, reopen }) => {
+      const spec = specFor("open");
+      await driver.create(spec);
+      const path = await driver.mount(spec, "a");
+      for (const name of ["emptied", "longer"]) await writeFile(join(path, name), "there before");
+      await driver.unmount(spec, "a");
+      await driver.mount(spec, "a");
+      const [fresh, emptied, longer] = ["x".repeat(100_000), "new", "there before, and read, and after"];
+      assert.equal(await readFile(join(path, "longer"), "utf8"), "there before");
+      const files = await Promise.all(
+        [
+          ["fresh", "w"],
+          ["emptied", "w"],
+          ["longer", "a+"],
+          ["nothing", "w"],
+        ].map(([name = "", flags]) => open(join(path, name), flags)),
+      );
+      await files[0]?.writeFile(fresh);
+      await files[1]?.writeFile(emptied);
+      await files[2]?.readFile();
+      for (const text of [", and read", ", and after"]) await files[2]?.write(text);
+      for (const { pid } of processesBelow(root)) process.kill(pid, "SIGKILL");
+      for (const file of files) await file.close().catch(() => undefined);
+      await driver.unmount(spec, "a");
+      const again = await reopen();
+      await again.mount(spec, "b");
+      const read = (): Promise<readonly string[]> =>
+        Promise.all(["emptied", "fresh", "longer", "nothing"].map((name) => readFile(join(path, name), "utf8")));
+      assert.deepEqual(await read(), [emptied, fresh, longer, ""]);
+      await again.unmount(spec, "b");
+      await again.mount(spec, "c");
+      assert.deepEqual(await read(), [emptied, fresh, longer, ""]);
+      await again.unmount(spec, "c");
+    }),
+  );
+
+  test(
     "owners as asked for, read-only where asked for",
     given(async ({ driver }) => {
       const spec = {

@@ -13,7 +13,7 @@ import type { MountContext, MountProgram, ProgramKind } from "../program-kind.ts
 import { parseOptions, type S3Options } from "./options.ts";
 import { endpointOf, probeBucket, type S3Keys } from "./probe.ts";
 
-const tasks = new URL("./unsaved-task.ts", import.meta.url);
+const tasks = new URL("./cache-notes.ts", import.meta.url);
 
 const program: ProgramKind = {
   check: (options) => void parseOptions(options),
@@ -53,6 +53,7 @@ async function mount(context: MountContext, target: string): Promise<MountProgra
   const options = parseOptions(context.spec.options);
   const keys = { access: await lineOf(context, "access_key"), secret: await lineOf(context, "secret_key") };
   await probeBucket(options, keys, context.signal);
+  await context.pool.run<string, void>(tasks, "mendNotesTask", cacheOf(context));
   const place = options.prefix === "" ? options.bucket : `${options.bucket}/${options.prefix}`;
   return {
     program: "rclone",
