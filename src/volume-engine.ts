@@ -26,6 +26,8 @@ export type VolumeEngineOptions = {
   readonly dataRoot?: string | undefined;
   /** Names of the drivers that are offered, the default first; every one when undefined. */
   readonly drivers?: readonly string[] | undefined;
+  /** Milliseconds that whoever serves a volume may take for one answer; 10,000 when undefined. */
+  readonly volumeDeadline?: number | undefined;
   /** Told what went wrong where nobody waits. */
   readonly report: (message: string, error: unknown) => void;
 };
@@ -51,7 +53,7 @@ export async function openVolumeEngine(options: VolumeEngineOptions): Promise<Vo
   stack.use(lockFile(join(dataRoot, "strata.pid")));
   const pool = stack.use(createPool({ onIdle: giveBackMemory }));
   const database = stack.use(await openDatabase(join(dataRoot, "meta.db"), [volumeSchema, outsideUseSchema]));
-  const remote = stack.use(new Remote());
+  const remote = stack.use(new Remote(options.volumeDeadline));
   const opened = await openVolumeDrivers({ root: dataRoot, pool, remote });
   const drivers = options.drivers ?? opened.map(({ name }) => name);
   const scopes = drivers.map((name) => {

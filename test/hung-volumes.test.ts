@@ -6,13 +6,14 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type HungFuse, startHungFuse } from "../src/host/hung-fuse.fixture.ts";
 import { startPlugin } from "../src/volume-driver/docker-plugin/plugin.fixture.ts";
 import { type Answer, call } from "./support/api.ts";
 import { busyboxTar, type Daemon, pluginFolderOf, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
+import { hungOptions } from "./support/hung-volumes.ts";
 import { processesBelow } from "./support/processes.ts";
 import { tarOf } from "./support/tar-bytes.ts";
 import { until } from "./support/until.ts";
@@ -26,9 +27,9 @@ const hung = Array.from({ length: count }, (_, index) => `hung${index}`);
 describe("volumes that hang", { skip }, () => {
   const scratch = scratchFolder();
   const root = join(scratch.path, "strata");
-  const asks = join(scratch.path, "asks");
   const daemons: number[] = [];
   let fuse: HungFuse;
+  let driverOptions: object;
   let daemon: Daemon;
 
   const start = async (): Promise<void> => {
@@ -36,22 +37,9 @@ describe("volumes that hang", { skip }, () => {
     daemons.push(daemon.pid);
   };
 
-  /** What mount(8) calls for the type `fuse`: it asks the one server, and ends when that has mounted. */
-  const installProgram = (): void => {
-    const program = join(asks, "hung");
-    const script = `#!/bin/sh
-echo "$2" >${asks}/$$.new; mv ${asks}/$$.new ${asks}/$$.ask
-until grep -q " $2 fuse\\| $2 .* fuse" /proc/self/mountinfo; do sleep 0.05; done
-`;
-    writeFileSync(program, script);
-    chmodSync(program, 0o755);
-  };
-
   before(async () => {
-    mkdirSync(asks);
-    installProgram();
     fuse = await startHungFuse();
-    await fuse.serveAsks(asks);
+    driverOptions = await hungOptions(fuse, join(scratch.path, "asks"));
     await start();
     await daemon.ok(["import", await busyboxTar(join(scratch.path, "bb.tar")), "bb"]);
   });
@@ -66,11 +54,7 @@ until grep -q " $2 fuse\\| $2 .* fuse" /proc/self/mountinfo; do sleep 0.05; done
 
   const post = (path: string, json: object = {}): Promise<Answer> => call(daemon, { method: "POST", path, json });
   const makeVolume = (Name: string): Promise<Answer> =>
-    post("/v1.43/volumes/create", {
-      Name,
-      Driver: "local",
-      DriverOpts: { type: "fuse", device: `${asks}/hung#x`, o: "ro" },
-    });
+    post("/v1.43/volumes/create", { Name, Driver: "local", DriverOpts: driverOptions });
   const makeContainer = (name: string, ...Binds: string[]): Promise<Answer> =>
     post(`/v1.43/containers/create?name=${name}`, {
       Image: "bb",

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { startHungFuse } from "../src/host/hung-fuse.fixture.ts";
 import { mountTable } from "../src/host/mount.ts";
 import {
   busyboxTar,
@@ -16,8 +17,10 @@ import {
   startDockerd,
   unmountBelow,
 } from "./support/engine.ts";
+import { hungOptions } from "./support/hung-volumes.ts";
 import { type Podman, podmanIsHere, setUpPodman } from "./support/podman.ts";
 import { endProcesses } from "./support/processes.ts";
+import { until } from "./support/until.ts";
 import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
 
 const pluginSocket = "/run/docker/plugins/strata.sock";
@@ -209,4 +212,46 @@ test("a plugin that is killed amid many calls has what it acknowledged, and noth
     [],
   );
   assert.deepEqual(kept(plugin).sort(), [...listed].sort());
+});
+
+test("a server that never answers is given up at the plugin's own deadline, while other volumes are mounted", async () => {
+  using scratch = scratchFolder();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => unmountBelow(scratch.path));
+  const fuse = stack.use(await startHungFuse());
+  const Opts = await hungOptions(fuse, join(scratch.path, "asks"));
+  const socket = join(scratch.path, "strata.sock");
+  const plugin = await startPlugin(scratch.path, socket, ["--volume-deadline", "5"]);
+  stack.use(plugin);
+  const said = async (method: string, body: object): Promise<string> =>
+    String((await callPlugin(socket, `VolumeDriver.${method}`, body)).body.Err);
+  const hung = ["hung0", "hung1", "hung2"];
+  for (const Name of hung) assert.equal(await said("Create", { Name, Opts }), "");
+  assert.equal(await said("Create", { Name: "memory", Opts: { driver: "tmpfs" } }), "");
+  let over = false;
+  const mounting = Promise.all(hung.map((Name) => said("Mount", { Name, ID: "a" }))).then((all) => {
+    over = true;
+    return all;
+  });
+  await until("they hang", () => mountsBelow(plugin.dataRoot).length > 0);
+  assert.equal(await said("Mount", { Name: "memory", ID: "a" }), "");
+  assert.equal(await said("Unmount", { Name: "memory", ID: "a" }), "");
+  assert.equal((await callPlugin(socket, "VolumeDriver.List", {})).status, 200);
+  assert.ok(!over, "nobody waited for those that hang");
+  for (const [index, words] of (await mounting).entries())
+    assert.equal(words, `volume hung${index} of driver local did not answer within 5 s`);
+  for (const Name of hung)
+    assert.match(await said("Mount", { Name, ID: "a" }), /^volume hung\d of driver local does not answer since /);
+  await fuse.wake();
+  await until("it is answered", async () => (await said("Mount", { Name: "hung0", ID: "a" })) === "");
+  assert.equal(await said("Unmount", { Name: "hung0", ID: "a" }), "");
+  for (const Name of [...hung, "memory"]) assert.equal(await said("Remove", { Name }), "");
+  assert.deepEqual(mountsBelow(plugin.dataRoot), []);
+  assert.deepEqual(kept(plugin), []);
+  await plugin.stop();
+  for (const wrong of ["0", "ten"])
+    await assert.rejects(
+      startPlugin(scratch.path, socket, [`--volume-deadline=${wrong}`]),
+      /--volume-deadline: Invalid/,
+    );
 });

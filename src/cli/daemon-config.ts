@@ -7,20 +7,13 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { EngineError, errorMessage, systemCode } from "../base/errors.ts";
 import { anyMap, decodeShape, textList } from "../base/shape.ts";
+import { deadlineShape } from "./volume-deadline.ts";
 
 export const defaultConfigFile = "/etc/strata/daemon.json";
 
 const levels = ["debug", "info", "warn", "error", "fatal"] as const;
 const text = v.optional(v.string());
 const texts = v.optional(textList);
-
-const seconds = v.pipe(
-  v.union([v.string(), v.number()]),
-  v.transform(Number),
-  v.number(),
-  v.minValue(0.1),
-  v.maxValue(3600),
-);
 
 /** Keys of daemon.json; also the shape of the flags once they carry the file's names. */
 const settings = v.strictObject({
@@ -31,7 +24,7 @@ const settings = v.strictObject({
   "storage-driver": text,
   "storage-opts": texts,
   "plugin-dirs": texts,
-  "volume-deadline": v.optional(seconds),
+  "volume-deadline": v.optional(deadlineShape),
   debug: v.optional(v.boolean()),
   "log-level": v.optional(v.picklist(levels)),
   labels: texts,

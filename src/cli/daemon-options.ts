@@ -7,6 +7,12 @@ export const collect = (value: string, before: readonly string[] | undefined): r
   value,
 ];
 
+/** The volume plugin has it too. */
+export const volumeDeadlineOption = [
+  "--volume-deadline <seconds>",
+  "how long a server of a volume may take for one answer (default 10)",
+] as const;
+
 /** Adds the flags; none has a default here, so that what was given can be told from what was not. */
 export function daemonOptions(command: Command): Command {
   return command
@@ -24,7 +30,7 @@ export function daemonOptions(command: Command): Command {
       "where volume plugins are looked for; repeatable (default: Docker's folders)",
       collect,
     )
-    .option("--volume-deadline <seconds>", "how long a server of a volume may take for one answer (default 10)")
+    .option(...volumeDeadlineOption)
     .option("--config-file <path>", "configuration file (default /etc/strata/daemon.json)")
     .option("-D, --debug", "log everything")
     .option("-l, --log-level <level>", "debug, info, warn, error or fatal (default info)")

@@ -13,6 +13,7 @@ import { createDockerApi, type DockerApi } from "../serve/docker-api/server.ts";
 import { keyValues, readSettings, type Settings } from "./daemon-config.ts";
 import { createLog } from "./log.ts";
 import { stopSignal } from "./stop-signal.ts";
+import { milliseconds } from "./volume-deadline.ts";
 
 /** Milliseconds for the parts to close before the process ends anyway. */
 const closeDeadline = 30_000;
@@ -56,9 +57,6 @@ function engineOptions(settings: Settings, log: Logger): Parameters<typeof openE
     report: (message, error) => log.warn({ err: error }, message),
   };
 }
-
-const milliseconds = (seconds: number | undefined): number | undefined =>
-  seconds === undefined ? undefined : seconds * 1000;
 
 function serve(engine: Engine, settings: Settings, log: Logger): Promise<DockerApi> {
   const facts = {

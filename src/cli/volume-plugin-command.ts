@@ -1,5 +1,6 @@
 /** `strata volume-plugin`: the volume drivers for a stock dockerd or podman. Its flags, and loading it when asked for. */
 import type { Command } from "commander";
+import { volumeDeadlineOption } from "./daemon-options.ts";
 
 /** Adds the command. */
 export function volumePluginCommand(program: Command): void {
@@ -12,6 +13,7 @@ export function volumePluginCommand(program: Command): void {
       "--socket <path>",
       "where to listen; the file's name is the plugin's (default /run/docker/plugins/strata.sock)",
     )
+    .option(...volumeDeadlineOption)
     .option("-l, --log-level <level>", "debug, info, warn, error or fatal (default info)")
     .action(async (flags: VolumePluginFlags) => {
       const { runVolumePlugin } = await import("./volume-plugin.ts");
@@ -23,5 +25,6 @@ export type VolumePluginFlags = {
   readonly driver?: string;
   readonly dataRoot?: string;
   readonly socket?: string;
+  readonly volumeDeadline?: string;
   readonly logLevel?: string;
 };

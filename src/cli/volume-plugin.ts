@@ -8,6 +8,7 @@ import { serveVolumePlugin } from "../serve/volume-plugin/server.ts";
 import { openVolumeEngine } from "../volume-engine.ts";
 import { createLog } from "./log.ts";
 import { stopSignal } from "./stop-signal.ts";
+import { parseVolumeDeadline } from "./volume-deadline.ts";
 import type { VolumePluginFlags } from "./volume-plugin-command.ts";
 
 const defaultSocket = "/run/docker/plugins/strata.sock";
@@ -21,6 +22,7 @@ export async function runVolumePlugin(flags: VolumePluginFlags): Promise<void> {
   const { logLevel = "info" } = flags;
   if (!levels.includes(logLevel))
     throw new EngineError("invalid_argument", `--log-level ${logLevel}: give one of ${levels.join(", ")}`);
+  const volumeDeadline = parseVolumeDeadline(flags.volumeDeadline);
   const log = createLog(logLevel, process.stderr.isTTY === true);
   process.on("uncaughtException", (error) => log.error({ err: error }, "a failure that nobody handled"));
   process.on("unhandledRejection", (error) => log.error({ err: error }, "a failure that nobody waited for"));
@@ -30,6 +32,7 @@ export async function runVolumePlugin(flags: VolumePluginFlags): Promise<void> {
     await openVolumeEngine({
       dataRoot: flags.dataRoot,
       drivers: namesIn(flags.driver),
+      volumeDeadline,
       report: (message, error) => log.warn({ err: error }, message),
     }),
   );
