@@ -9,6 +9,7 @@
  * recipe is gone then. Synchronous calls inside: for workers.
  */
 import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { EngineError, isError } from "../base/errors.ts";
 import {
   closeRead,
@@ -21,7 +22,7 @@ import {
   utimensat,
 } from "../host/sys.ts";
 import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
-import { fact } from "./diff-facts.ts";
+import { fact, parentOf } from "./diff-facts.ts";
 import type { FreeDiff } from "./free-diff.ts";
 import { KeptAttributes } from "./kept-attributes.ts";
 import { made, PathTable } from "./path-table.ts";
@@ -49,6 +50,8 @@ export type ApplyOptions = {
   readonly keepAttributes?: boolean;
   /** The tree is empty, and the layer is unpacked without what is below it. */
   readonly free?: FreeDiff;
+  /** With `free`: what the tar describes, but for its root, is put into the tree by its writer (tree-copy.ts). */
+  readonly copied?: boolean;
   readonly signal?: AbortSignal;
 };
 
@@ -127,6 +130,7 @@ class LayerTree implements Disposable {
   readonly #recipe: RecipeWriter;
   readonly #options: PlaceOptions;
   readonly #free: FreeDiff | undefined;
+  readonly #copied: boolean;
   readonly #made = new PathTable();
   readonly #kept: KeptAttributes | undefined;
   /** Times of directories by real path, "" for the root. */
@@ -141,15 +145,11 @@ class LayerTree implements Disposable {
       this.#kept !== undefined && (this.#made.get(path) & made.entry) === 0 && this.#kept.copy(path);
     this.#options = { copiesTarget, refusedXattrs, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
     this.#free = options.free;
+    this.#copied = options.copied === true;
     this.#tree = new RootTree(root, {
       beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
       onOpen: (path) => this.#kept?.note(path),
-      afterImplied: (path) => {
-        this.#free?.implied(path);
-        this.#made.add(path, made.fresh);
-        this.#made.addAbove(path);
-        this.#kept?.change(splitPath(path).parent);
-      },
+      afterImplied: (path) => this.#implied(path),
     });
     if (keepAttributes) this.#kept = new KeptAttributes(this.#tree.fd);
   }
@@ -198,7 +198,9 @@ class LayerTree implements Disposable {
   async #place(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> {
     if (entry.type === "link" && entryPath(entry.link, "hard link target").startsWith(`${aufsLinks}/`))
       throw new EngineError("unsupported", `hard link ${quoted(entry.path)} leads into aufs' own store (${aufsLinks})`);
-    const placed = await placeEntry(this.#tree, entry, path, reader, this.#options);
+    const placed = this.#copied
+      ? await this.#look(entry, path, reader)
+      : await placeEntry(this.#tree, entry, path, reader, this.#options);
     const { path: real } = placed;
     this.#made.addAbove(real);
     this.#noteChange(placed);
@@ -209,6 +211,27 @@ class LayerTree implements Disposable {
       if (placed.kept) this.#rememberXattrs(real, entry);
     } else if (entry.type === "file") this.#addFile(real, entry, placed.crc);
     else this.#made.add(real, made.entry | this.#countedAs(placed.linkedTo));
+  }
+
+  /** What {@link placeEntry} would say of an entry that is in the tree already. */
+  async #look(entry: TarEntry, path: ByteString, reader: TarReader): Promise<Placed> {
+    const missing: ByteString[] = [];
+    for (let above = parentOf(path); above !== "" && this.#free?.facts.flags(above) === 0; above = parentOf(above))
+      missing.unshift(above);
+    for (const directory of missing) this.#implied(directory);
+    let crc = 0;
+    if (entry.type === "file")
+      for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) crc = crc32(piece, crc);
+    const linkedTo = entry.type === "link" ? entryPath(entry.link, "hard link target") : undefined;
+    return { path, size: entry.size, crc, kept: false, linkedTo };
+  }
+
+  /** A directory came to be because something in it did. */
+  #implied(path: ByteString): void {
+    this.#free?.implied(path);
+    this.#made.add(path, made.fresh);
+    this.#made.addAbove(path);
+    this.#kept?.change(splitPath(path).parent);
   }
 
   #noteChange({ path, kept, linkedTo }: Placed): void {

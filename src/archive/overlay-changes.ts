@@ -14,6 +14,7 @@ import { AT_FDCWD, closeRead, type FileStat, getXattr, O, openat2 } from "../hos
 import { overlayMarkPrefix } from "../host/user-namespace.ts";
 import { type ByteString, nameOf, quoted } from "./bytes.ts";
 import { fileType, isDirectory, isFile, type Location } from "./root-tree.ts";
+import type { TreeCopy } from "./tree-copy.ts";
 import { type Dialect, type Difference, type DirectoryMarks, TreeDiff } from "./tree-diff.ts";
 import { listChanges, type TarTimes, writeLayer } from "./write-difference.ts";
 import { plainXattrs, upperXattrs, type XattrNames } from "./write-tree.ts";
@@ -23,17 +24,19 @@ export function overlayChanges(upper: string, lowerView: string): Change[] {
   return withBoth(upper, lowerView, (fresh, old) => listChanges(diffOf(fresh, old)));
 }
 
+export type OverlayTarOptions = TarTimes & { readonly copy?: TreeCopy };
+
 /** The changes as a layer tar. Nothing changed: an empty archive. */
 export async function overlayChangesTar(
   upper: string,
   lowerView: string,
-  ...[write, times = {}]: [write: (chunk: Uint8Array) => Promise<void>, times?: TarTimes]
+  ...[write, options = {}]: [write: (chunk: Uint8Array) => Promise<void>, options?: OverlayTarOptions]
 ): Promise<void> {
   await withBoth(upper, lowerView, (fresh, old) =>
     writeLayer(new TreeDiff(readOverlay, { links: true }).differences(fresh, old), {
       names: readNames,
       write,
-      ...times,
+      ...options,
     }),
   );
 }

@@ -82,6 +82,12 @@ export async function placeEntry(
   }
 }
 
+/** Begins a file that nothing stands in the way of: its content is written, then it is finished. `path` is clean. */
+export function beginFile(tree: RootTree, entry: TarEntry, path: ByteString, options: PlaceOptions): NewFile {
+  const { parent, name } = splitPath(path);
+  return new NewFile({ tree, directory: tree.make(parent), name }, entry, options);
+}
+
 /** Gives an existing directory the attributes of an entry, but for its times. */
 export function applyAttributes(fd: number, name: ByteString, entry: TarEntry, options: PlaceOptions): void {
   const owner = options.owner ?? entry;
@@ -114,25 +120,50 @@ async function placeFile(
   reader: EntryContent,
   options: PlaceOptions,
 ): Promise<Omit<Placed, "path">> {
-  const mode = modeAtCreation(target.directory, entry);
-  const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
-  try {
-    let crc = 0;
-    await options.writeContent?.(fd, entry);
-    for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
-      crc = crc32(piece, crc);
-      for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at, piece.length - at);
-    }
-    const owner = options.owner ?? entry;
+  using file = new NewFile(target, entry, options);
+  let crc = 0;
+  await options.writeContent?.(file.fd, entry);
+  for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
+    crc = crc32(piece, crc);
+    file.write(piece);
+  }
+  file.finish();
+  return { size: entry.size, crc, kept: false, linkedTo: undefined };
+}
+
+/** A file that was created for an entry; it has the entry's attributes once it is finished. */
+export class NewFile implements Disposable {
+  readonly fd: number;
+  readonly #directory: Directory;
+  readonly #entry: TarEntry;
+  readonly #options: PlaceOptions;
+  readonly #mode: number | undefined;
+
+  constructor(target: Target, entry: TarEntry, options: PlaceOptions) {
+    this.#directory = target.directory;
+    this.#entry = entry;
+    this.#options = options;
+    this.#mode = modeAtCreation(target.directory, entry);
+    this.fd = createFile(target, entry, { ...options, mode: this.#mode ?? 0o600 });
+  }
+
+  write(piece: Uint8Array): void {
+    for (let at = 0; at < piece.length; ) at += writeSync(this.fd, piece, at, piece.length - at);
+  }
+
+  finish(): void {
+    const owner = this.#options.owner ?? this.#entry;
     // The engine is root, so what it makes is root's already.
-    if (owner.uid !== 0 || owner.gid !== 0 || !target.directory.givesRootGroup) fchownSync(fd, owner.uid, owner.gid);
-    dropInheritedAcl(target.directory, fd, "");
-    setXattrs(fd, "", entry, options);
-    if (mode === undefined) fchmodSync(fd, entry.mode);
-    setTime(fd, "", entry);
-    return { size: entry.size, crc, kept: false, linkedTo: undefined };
-  } finally {
-    closeFd(fd);
+    if (owner.uid !== 0 || owner.gid !== 0 || !this.#directory.givesRootGroup)
+      fchownSync(this.fd, owner.uid, owner.gid);
+    dropInheritedAcl(this.#directory, this.fd, "");
+    setXattrs(this.fd, "", this.#entry, this.#options);
+    if (this.#mode === undefined) fchmodSync(this.fd, this.#entry.mode);
+    setTime(this.fd, "", this.#entry);
+  }
+
+  [Symbol.dispose](): void {
+    closeFd(this.fd);
   }
 }
 

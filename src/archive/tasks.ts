@@ -15,6 +15,7 @@ import { overlayChanges, overlayChangesTar } from "./overlay-changes.ts";
 import { packTree } from "./pack-tree.ts";
 import { restoreTar } from "./restore-tar.ts";
 import { type SettleArgument, type Settled, settleDiff } from "./settle-diff.ts";
+import { type CopyOptions, TreeCopy } from "./tree-copy.ts";
 import { type TreeSize, treeSize } from "./tree-size.ts";
 import type { TarTimes } from "./write-difference.ts";
 
@@ -31,7 +32,11 @@ export function applyLayerTask({ root, ...options }: ApplyLayerArgument, context
   return applyLayer(context.input, root, { ...options, signal: context.signal });
 }
 
-export type UnpackDiffArgument = ApplyLayerArgument & { readonly opaque: OpaqueMark };
+export type UnpackDiffArgument = ApplyLayerArgument & {
+  readonly opaque: OpaqueMark;
+  /** `root` is being filled by {@link copyChangesTask} instead, whose tar this is. */
+  readonly copied?: boolean;
+};
 
 /** A layer that was unpacked without the tree below it; `facts` are undefined when it cannot stand so. */
 export type UnpackedDiff = AppliedLayer & { readonly facts: Uint8Array | undefined };
@@ -68,6 +73,15 @@ export function overlayChangesTask(argument: OverlayArgument): Change[] {
 export function overlayChangesTarTask(argument: OverlayArgument & TarTimes, context: TaskContext): Promise<void> {
   const { upper, lowerView, ...times } = argument;
   return overlayChangesTar(upper, lowerView, writeOf(context), times);
+}
+
+export type CopyChangesArgument = OverlayArgument & CopyOptions & { readonly target: string };
+
+/** As {@link overlayChangesTarTask}; what the tar says is put into the empty tree `target` meanwhile. */
+export async function copyChangesTask(argument: CopyChangesArgument, context: TaskContext): Promise<void> {
+  const { upper, lowerView, target, ...options } = argument;
+  using copy = new TreeCopy(target, options);
+  await overlayChangesTar(upper, lowerView, writeOf(context), { copy });
 }
 
 export type CompareArgument = CompareOptions & { readonly base: string; readonly tree: string };

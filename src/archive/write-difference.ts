@@ -6,6 +6,7 @@ import { type Change, changeKind } from "../base/change.ts";
 import { EngineError } from "../base/errors.ts";
 import { byteText, quoted, splitPath } from "./bytes.ts";
 import { isDirectory } from "./root-tree.ts";
+import type { TreeCopy } from "./tree-copy.ts";
 import type { Difference } from "./tree-diff.ts";
 import { TarWriter } from "./write-tar.ts";
 import { TreeWriter, type XattrNames } from "./write-tree.ts";
@@ -23,6 +24,8 @@ export function listChanges(differences: Iterable<Difference>): Change[] {
 export type LayerWriting = TarTimes & {
   readonly names: XattrNames;
   readonly write: (chunk: Uint8Array) => Promise<void>;
+  /** Gets what is written to the tar, but for deletions. */
+  readonly copy?: TreeCopy | undefined;
 };
 
 export type TarTimes = {
@@ -32,10 +35,10 @@ export type TarTimes = {
 
 export async function writeLayer(
   differences: Iterable<Difference>,
-  { names, write, exactTimes }: LayerWriting,
+  { names, write, exactTimes, copy }: LayerWriting,
 ): Promise<void> {
   const tar = new TarWriter(write);
-  const tree = new TreeWriter(tar, names, { exactTimes });
+  const tree = new TreeWriter(tar, names, { exactTimes, copy });
   for (const difference of differences) {
     const { parent, name } = splitPath(difference.path);
     if (name.startsWith(whiteout))

@@ -23,6 +23,7 @@ import { type ByteString, bytesOf, longestPath, nameOf, quoted } from "./bytes.t
 import type { EntryType } from "./read-tar.ts";
 import { fileType, isFile, type Location } from "./root-tree.ts";
 import { sparseMapOf, writeSparse } from "./sparse-file.ts";
+import type { TreeCopy } from "./tree-copy.ts";
 import type { NewEntry, TarWriter } from "./write-tar.ts";
 
 /**
@@ -88,6 +89,8 @@ export type TreeWriterOptions = EntryOwner & {
   readonly exactTimes?: boolean | undefined;
   /** Files with holes are written as GNU tar's sparse files, without their holes. */
   readonly sparse?: boolean | undefined;
+  /** Gets every entry, too; not with `sparse`. */
+  readonly copy?: TreeCopy | undefined;
 };
 
 export class TreeWriter {
@@ -96,11 +99,13 @@ export class TreeWriter {
   readonly #owner: EntryOwner;
   readonly #exactTimes: boolean;
   readonly #sparse: boolean;
+  readonly #copy: TreeCopy | undefined;
   readonly #linked = new Map<string, ByteString>();
 
   constructor(tar: TarWriter, names: XattrNames, options: TreeWriterOptions = {}) {
-    const { exactTimes = false, sparse = false, ...owner } = options;
+    const { exactTimes = false, sparse = false, copy, ...owner } = options;
     this.#sparse = sparse;
+    this.#copy = copy;
     this.#tar = tar;
     this.#names = names;
     this.#owner = owner;
@@ -122,7 +127,9 @@ export class TreeWriter {
       const link = type === "symlink" ? bytesOf(readlinkat(at.fd, nameOf(at.name))) : "";
       const { rdevMajor: major, rdevMinor: minor } = stat;
       const device = type === "char" || type === "block" ? { major, minor } : {};
-      await this.#tar.begin({ ...this.#attributes(at, stat, path), path, type, link, ...device });
+      const entry = { ...this.#attributes(at, stat, path), path, type, link, ...device };
+      await this.#copy?.add(entry);
+      await this.#tar.begin(entry);
       await this.#tar.end();
       this.#remember(stat, path);
       return true;
@@ -147,21 +154,27 @@ export class TreeWriter {
         this.#remember(stat, path);
         return true;
       }
-      await this.#tar.begin({ ...attributes, path, type: "file", size: stat.size });
-      let at = 0;
-      while (this.#tar.missing > 0) {
-        const space = await this.#tar.space();
-        const length = readSync(fd, space, 0, space.length, at);
-        if (length === 0) break;
-        at += length;
-        this.#tar.filled(length);
-      }
-      await this.#tar.end(true);
+      await this.#content(fd, { ...attributes, path, type: "file", size: stat.size });
       this.#remember(stat, path);
       return true;
     } finally {
       closeRead(fd);
     }
+  }
+
+  async #content(fd: number, entry: NewEntry): Promise<void> {
+    await this.#tar.begin(entry);
+    using copy = this.#copy?.file(entry);
+    for (let at = 0; this.#tar.missing > 0; ) {
+      const space = await this.#tar.space();
+      const length = readSync(fd, space, 0, space.length, at);
+      if (length === 0) break;
+      copy?.write(space.subarray(0, length));
+      at += length;
+      this.#tar.filled(length);
+    }
+    copy?.finish();
+    await this.#tar.end(true);
   }
 
   #attributes(at: Location, stat: FileStat, path: ByteString): Omit<NewEntry, "path" | "type"> {
@@ -176,7 +189,9 @@ export class TreeWriter {
     const link = this.#linked.get(`${stat.dev}:${stat.ino}`);
     if (link === undefined) return false;
     const { mode, uid, gid, mtimeSec: mtime } = stat;
-    await this.#tar.add({ path, type: "link", link, mode, uid, gid, mtime, ...this.#owner });
+    const entry: NewEntry = { path, type: "link", link, mode, uid, gid, mtime, ...this.#owner };
+    await this.#copy?.add(entry);
+    await this.#tar.add(entry);
     return true;
   }
 

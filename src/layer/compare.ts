@@ -12,7 +12,7 @@ import type { LayerRef } from "../storage-driver/driver.ts";
 import { orTellLost } from "./lost-data.ts";
 import { type Parts, refOf } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
-import type { WritableView } from "./store.ts";
+import type { FilledTree, WritableView } from "./store.ts";
 import { streamTask } from "./stream-task.ts";
 
 /** A writable and, where it is mounted, its path. */
@@ -50,15 +50,25 @@ export async function listChanges(parts: Parts, subject: Subject): Promise<reado
   return await parts.pool.run<object, Change[]>(archiveTasks, `${name}Task`, argument);
 }
 
+export type TarOptions = {
+  readonly signal?: AbortSignal | undefined;
+  /** Gets what the tar describes; for drivers that keep changes apart. */
+  readonly tree?: FilledTree | undefined;
+};
+
 /** The changes as a layer tar. */
 export async function* changesTar(
   parts: Parts,
   subject: Subject,
-  signal?: AbortSignal,
+  { signal, tree }: TarOptions,
 ): AsyncGenerator<Uint8Array, void, void> {
   const { name, argument, mounted } = await comparison(parts, subject);
   await using _trees = mounted;
-  yield* streamTask(parts.pool, { module: archiveTasks, name: `${name}TarTask`, argument, signal });
+  const module = archiveTasks;
+  if (tree === undefined) return yield* streamTask(parts.pool, { module, name: `${name}TarTask`, argument, signal });
+  const { root: target, ...attributes } = tree;
+  const copying = { ...argument, ...attributes, target };
+  yield* streamTask(parts.pool, { module, name: "copyChangesTask", argument: copying, signal });
 }
 
 type Comparison = { readonly name: string; readonly argument: object; readonly mounted: AsyncDisposable };

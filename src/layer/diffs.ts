@@ -13,6 +13,7 @@ import type { DiffMarks } from "../storage-driver/driver.ts";
 import type { Diff } from "./diff-records.ts";
 import type { Leases } from "./leases.ts";
 import { type Parts, randomId, recipePath } from "./parts.ts";
+import type { LayerTar } from "./store.ts";
 import type { Sweeper } from "./sweeper.ts";
 import { restoredTar } from "./tar.ts";
 
@@ -25,7 +26,7 @@ type Unpacked = {
 
 type Source = {
   readonly marks: DiffMarks;
-  readonly tar: AsyncIterable<Uint8Array>;
+  readonly tar: LayerTar;
   readonly signal: AbortSignal | undefined;
 };
 
@@ -66,7 +67,7 @@ export class Diffs {
   }
 
   /** Unpacks a tar, or finds at its end that it is here; leased. */
-  async unpack(marks: DiffMarks, tar: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Diff> {
+  async unpack(marks: DiffMarks, tar: LayerTar, signal?: AbortSignal): Promise<Diff> {
     const id = randomId();
     await this.#parts.records.note(this.#parts.diffRecords.insert(id));
     try {
@@ -120,15 +121,15 @@ export class Diffs {
     let unpacked: Unpacked;
     {
       await using tree = await mounts.mount(steps);
-      const argument = {
+      const root = {
         root: tree.path,
-        recipePath: recipe,
-        opaque: marks.opaque,
         ...(escapeXattrs === undefined ? {} : { escapeXattrs }),
         ...(refusedXattrs === undefined ? {} : { refusedXattrs }),
       };
+      const copied = tar.copyInto !== undefined;
+      const argument = { ...root, recipePath: recipe, opaque: marks.opaque, copied };
       unpacked = await pool.run<typeof argument, Unpacked>(archiveTasks, "unpackDiffTask", argument, {
-        input: tar,
+        input: tar.copyInto?.(root) ?? tar,
         ...(signal ? { signal } : {}),
       });
     }

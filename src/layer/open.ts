@@ -28,6 +28,7 @@ import { Registrations } from "./register.ts";
 import type {
   LayerInfo,
   LayerStore,
+  LayerTar,
   MountedTree,
   PendingLayer,
   PreparedLayer,
@@ -96,11 +97,7 @@ class OpenLayerStore implements LayerStore {
     this.#sweeper.start();
   }
 
-  register(
-    parent: ChainId | undefined,
-    tar: AsyncIterable<Uint8Array>,
-    options?: RegisterOptions,
-  ): Promise<PendingLayer> {
+  register(parent: ChainId | undefined, tar: LayerTar, options?: RegisterOptions): Promise<PendingLayer> {
     return this.#registrations.register(parent, tar, options);
   }
 
@@ -222,7 +219,7 @@ class OpenLayerStore implements LayerStore {
     return this.#writables.changes(id);
   }
 
-  changesTar(id: string, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+  changesTar(id: string, signal?: AbortSignal): LayerTar {
     return this.#writables.changesTar(id, signal);
   }
 

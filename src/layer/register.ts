@@ -18,7 +18,7 @@ import type { Diffs } from "./diffs.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Leases } from "./leases.ts";
 import { type Parts, randomId, recipePath, refOf } from "./parts.ts";
-import type { LayerInfo, PendingLayer, RegisterOptions } from "./store.ts";
+import type { LayerInfo, LayerTar, PendingLayer, RegisterOptions } from "./store.ts";
 import type { Sweeper } from "./sweeper.ts";
 import { settle, unpack } from "./unpack.ts";
 
@@ -50,11 +50,7 @@ export class Registrations {
     this.#sweeper = sweeper;
   }
 
-  async register(
-    parent: ChainId | undefined,
-    tar: AsyncIterable<Uint8Array>,
-    options: RegisterOptions = {},
-  ): Promise<PendingLayer> {
+  async register(parent: ChainId | undefined, tar: LayerTar, options: RegisterOptions = {}): Promise<PendingLayer> {
     const { expected, signal } = options;
     signal?.throwIfAborted();
     if (expected === undefined) return this.#unpackUnknown(parent, tar, options);
@@ -135,20 +131,12 @@ export class Registrations {
   }
 
   /** Unpacks `expected`, which is not there; the caller holds the lock of its chain. */
-  async #unpackNew(
-    parent: ChainId | undefined,
-    tar: AsyncIterable<Uint8Array>,
-    options: RegisterOptions,
-  ): Promise<PendingLayer> {
+  async #unpackNew(parent: ChainId | undefined, tar: LayerTar, options: RegisterOptions): Promise<PendingLayer> {
     return this.#keep(await this.#unpack(parent, tar, options));
   }
 
   /** Only the hash tells which layer this is, so it is unpacked first and dropped when it was there already. */
-  async #unpackUnknown(
-    parent: ChainId | undefined,
-    tar: AsyncIterable<Uint8Array>,
-    options: RegisterOptions,
-  ): Promise<PendingLayer> {
+  async #unpackUnknown(parent: ChainId | undefined, tar: LayerTar, options: RegisterOptions): Promise<PendingLayer> {
     const unpacked = await this.#unpack(parent, tar, options);
     return this.#locks.run(unpacked.info.chainId, async () => {
       let shared: PendingLayer | undefined;
@@ -171,11 +159,7 @@ export class Registrations {
   }
 
   /** On success the result holds a lease on its parent; on failure nothing stays. */
-  async #unpack(
-    parent: ChainId | undefined,
-    tar: AsyncIterable<Uint8Array>,
-    options: RegisterOptions,
-  ): Promise<Pending> {
+  async #unpack(parent: ChainId | undefined, tar: LayerTar, options: RegisterOptions): Promise<Pending> {
     const below = parent === undefined ? undefined : await this.#lease(parent);
     if (parent !== undefined && below === undefined) throw new EngineError("not_found", `No such layer: ${parent}`);
     const place = { parent, below: below?.id };
@@ -191,7 +175,7 @@ export class Registrations {
   /** Unpacks the tar on its own, or takes it as it is here, and puts it over the parent; where it does not fit, it is applied again. */
   async #unpackApart(
     place: Place,
-    tar: AsyncIterable<Uint8Array>,
+    tar: LayerTar,
     { expected, signal, marks }: RegisterOptions & { readonly marks: DiffMarks },
   ): Promise<Pending> {
     const here = expected === undefined ? undefined : await this.#diffs.find(expected);
@@ -235,11 +219,7 @@ export class Registrations {
   }
 
   /** Applies the tar to the tree of the chain below. */
-  async #unpackOver(
-    { parent, below }: Place,
-    tar: AsyncIterable<Uint8Array>,
-    { expected, signal }: RegisterOptions,
-  ): Promise<Pending> {
+  async #unpackOver({ parent, below }: Place, tar: LayerTar, { expected, signal }: RegisterOptions): Promise<Pending> {
     const id = randomId();
     const { records } = this.#parts;
     try {

@@ -9,7 +9,7 @@
 import type { Change } from "../base/change.ts";
 import type { ChainId, DiffId } from "../base/digest.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
-import type { ChangesDirectory } from "../storage-driver/driver.ts";
+import type { ChangesDirectory, Stage } from "../storage-driver/driver.ts";
 
 export type LayerInfo = {
   readonly chainId: ChainId;
@@ -35,6 +35,15 @@ export type RegisterOptions = {
   readonly signal?: AbortSignal;
 };
 
+/** A layer's tar, uncompressed. */
+export type LayerTar = AsyncIterable<Uint8Array> & {
+  /** The same tar, while what it describes is put into an empty tree by another way than through the tar. */
+  readonly copyInto?: (tree: FilledTree) => AsyncIterable<Uint8Array>;
+};
+
+/** The tree's path, and how attributes are kept in it (see Stage in storage-driver/driver.ts). */
+export type FilledTree = { readonly root: string } & Pick<Stage, "escapeXattrs" | "refusedXattrs">;
+
 /** A directory where a filesystem is mounted until it is disposed. */
 export type MountedTree = AsyncDisposable & { readonly path: string };
 
@@ -53,11 +62,7 @@ export interface LayerStore extends AsyncDisposable {
    * store holds a lease on it (disposed by `publish` or `abandon`), so that nothing collects it. The same chain being
    * registered twice at once is unpacked once.
    */
-  register(
-    parent: ChainId | undefined,
-    tar: AsyncIterable<Uint8Array>,
-    options?: RegisterOptions,
-  ): Promise<PendingLayer>;
+  register(parent: ChainId | undefined, tar: LayerTar, options?: RegisterOptions): Promise<PendingLayer>;
   /** Makes pending layers durable (one sync) and, in one transaction, ready, together with `statements` (an image's record and its references). */
   publish(layers: readonly PendingLayer[], statements: readonly Statement[]): Promise<void>;
   /** Gives up pending layers of a failed operation; layers that others use stay. */
@@ -100,7 +105,7 @@ export interface LayerStore extends AsyncDisposable {
   /** Changes against the image, sorted by path; what the engine itself put there is not among them. */
   changes(id: string): Promise<readonly Change[]>;
   /** The changes as a layer tar (OCI whiteouts), for commit. */
-  changesTar(id: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  changesTar(id: string, signal?: AbortSignal): LayerTar;
   /** For copying a container's tree elsewhere (archive/match-tree.ts); it must not change meanwhile. */
   viewWritable(id: string): Promise<WritableView>;
   /** Where the driver can say it without comparing: the directory of changes. */

@@ -16,7 +16,15 @@ import { syncFilesystem } from "../host/durable.ts";
 import { isMountPoint, mountAllAsync, mountTable, unmountAllAsync } from "../host/mount.ts";
 import type { Statement, TransactOptions } from "../metadata/database.ts";
 import type { ChangesDirectory, LayerRef } from "../storage-driver/driver.ts";
-import { changesSize, changesTar, listChanges, type Subject, viewTrees, writableRef } from "./compare.ts";
+import {
+  changesSize,
+  changesTar,
+  listChanges,
+  type Subject,
+  type TarOptions,
+  viewTrees,
+  writableRef,
+} from "./compare.ts";
 import { fillWritable } from "./fill-writable.ts";
 import { InitLayers } from "./init-layer.ts";
 import { KeyedLock } from "./keyed-lock.ts";
@@ -24,7 +32,7 @@ import { orTellLost } from "./lost-data.ts";
 import { type Parts, randomId } from "./parts.ts";
 import type { WritableRow } from "./records.ts";
 import { SizeRecord } from "./size-record.ts";
-import type { WritableOptions, WritableView } from "./store.ts";
+import type { FilledTree, LayerTar, WritableOptions, WritableView } from "./store.ts";
 import type { Sweeper } from "./sweeper.ts";
 
 /** How long after the last unmount the layer is measured: what is removed at once need not be. */
@@ -191,9 +199,16 @@ export class Writables {
     return await listChanges(this.#parts, pin.subject);
   }
 
-  async *changesTar(id: string, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+  changesTar(id: string, signal?: AbortSignal): LayerTar {
+    const read = (tree?: FilledTree): AsyncIterable<Uint8Array> => this.#changesTar(id, { signal, tree });
+    const row = this.#parts.records.findWritable(id);
+    const apart = row !== undefined && this.#parts.driver.changes(writableRef(this.#parts, row)) !== undefined;
+    return { [Symbol.asyncIterator]: () => read()[Symbol.asyncIterator](), ...(apart ? { copyInto: read } : {}) };
+  }
+
+  async *#changesTar(id: string, options: TarOptions): AsyncGenerator<Uint8Array, void, void> {
     await using pin = await this.#pin(id);
-    yield* changesTar(this.#parts, pin.subject, signal);
+    yield* changesTar(this.#parts, pin.subject, options);
   }
 
   changesDirectory(id: string): ChangesDirectory | undefined {
