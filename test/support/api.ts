@@ -18,6 +18,8 @@ export type Call = {
   readonly body?: string | Uint8Array | undefined;
   /** Sent as JSON. */
   readonly json?: unknown;
+  /** Milliseconds without a byte of an answer; twenty seconds unless given. */
+  readonly deadline?: number | undefined;
 };
 
 export const socketOf = (daemon: Daemon): string => daemon.host.slice("unix://".length);
@@ -31,8 +33,8 @@ function messageOf(text: string): string {
   }
 }
 
-/** One request; an answer that takes longer than twenty seconds is an error. */
-export function call(daemon: Daemon, { method, path, headers, body, json }: Call): Promise<Answer> {
+/** One request; an answer that takes longer than its deadline is an error. */
+export function call(daemon: Daemon, { method, path, headers, body, json, deadline = 20_000 }: Call): Promise<Answer> {
   const text = json === undefined ? body : JSON.stringify(json);
   const type = json === undefined ? {} : { "Content-Type": "application/json" };
   return new Promise((resolve, reject) => {
@@ -46,7 +48,7 @@ export function call(daemon: Daemon, { method, path, headers, body, json }: Call
         resolve({ status: response.statusCode ?? 0, text: whole, message: messageOf(whole) });
       });
     });
-    outgoing.setTimeout(20_000, () => outgoing.destroy(new Error(`no answer to ${method} ${path}`)));
+    outgoing.setTimeout(deadline, () => outgoing.destroy(new Error(`no answer to ${method} ${path}`)));
     outgoing.on("error", reject);
     outgoing.end(text);
   });

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { EngineError, errorMessage, isError } from "../../base/errors.ts";
 import { humanSize } from "../../base/size.ts";
 import { mountAllAsync } from "../../host/mount.ts";
-import { run } from "../../host/zfs-command.ts";
+import { run, whenFree } from "../../host/zfs-command.ts";
 import { datasetHolding, isZfsInKernel } from "../../host/zfs-dataset.ts";
 import { type ContentSnapshots, type ContentSource, dataName, type VolumeContent } from "../content.ts";
 import type { VolumeSpec } from "../driver.ts";
@@ -23,6 +23,9 @@ import {
 } from "./datasets.ts";
 import { parseOptions } from "./options.ts";
 import { type DatasetRecord, datasetsOf, findRecord, readRecord, writeRecord } from "./record.ts";
+
+/** Milliseconds for a mount of before to end. */
+const patience = 20_000;
 
 export class DatasetContent implements VolumeContent {
   readonly #served = !isZfsInKernel();
@@ -43,20 +46,26 @@ export class DatasetContent implements VolumeContent {
     const { dataset, size } = parseOptions(options);
     const parent = dataset ?? (await parentOf(folder));
     const id = randomBytes(12).toString("hex");
-    if (source === undefined) return this.#makeHead(folder, { name: `${parent}/${name}`, id, size });
-    const { dataset: holder, name: moment } = await this.#momentOf(source);
-    const origin = `${holder}@${moment}`;
-    try {
-      if (holder.split("/")[0] !== parent.split("/")[0])
-        throw new EngineError(
-          "unsupported",
-          `ZFS clones within a pool only, and ${parent} is in another than ${holder}`,
-        );
-      await this.#makeHead(folder, { name: `${parent}/${name}`, id, size, origin });
-    } finally {
-      // One that was made for this goes with the clone.
-      if (source.snapshot === undefined) await run("zfs", "destroy", "-d", origin);
-    }
+    const wanted = { name: `${parent}/${name}`, id, size };
+    if (source === undefined) return this.#makeHead(folder, wanted);
+    const { dataset: holder } =
+      source.snapshot === undefined
+        ? { dataset: (await readRecord(source.folder)).head }
+        : await this.#find(source.folder, source.snapshot);
+    if (holder.split("/")[0] !== parent.split("/")[0])
+      throw new EngineError("unsupported", `ZFS clones within a pool only, and ${parent} is in another than ${holder}`);
+    if (source.snapshot !== undefined)
+      return this.#makeHead(folder, { ...wanted, origin: `${holder}@${source.snapshot}` });
+    await this.#changing(source.folder, async () => {
+      const origin = `${holder}@${hidden("clone")}`;
+      await run("zfs", "snapshot", origin);
+      try {
+        await this.#makeHead(folder, { ...wanted, origin });
+      } finally {
+        // It goes with the clone.
+        await run("zfs", "destroy", "-d", origin);
+      }
+    });
   }
 
   async #makeHead(folder: string, wanted: NewDataset): Promise<void> {
@@ -79,10 +88,12 @@ export class DatasetContent implements VolumeContent {
     const { head } = await readRecord(folder);
     const target = join(folder, dataName);
     if (!this.#served) return mountAllAsync([{ kind: "filesystem", type: "zfs", source: head, options: [] }], target);
-    // Of an earlier life: mounted where this process sees nothing.
-    await run("zfs", "unmount", head).catch(() => undefined);
-    await run("zfs", "set", `mountpoint=${target}`, head);
-    await run("zfs", "mount", head);
+    await whenFree(async () => {
+      // Of an earlier life: mounted where this process sees nothing.
+      await run("zfs", "unmount", head).catch(() => undefined);
+      await run("zfs", "set", `mountpoint=${target}`, head);
+      await run("zfs", "mount", head);
+    }, patience);
   }
 
   async release(folder: string): Promise<void> {
@@ -106,9 +117,28 @@ export class DatasetContent implements VolumeContent {
 
   async sweep(folder: string): Promise<void> {
     const record = await findRecord(folder);
-    if (record?.making === undefined) return;
-    const { making, ...kept } = record;
-    await destroyDataset(making, record.id);
+    if (record?.making !== undefined || record?.changing === true) await this.#tidy(folder, record);
+  }
+
+  /** Runs what a crash, or a failure, may leave half done: what comes next on the volume then ends it first. */
+  async #changing(folder: string, work: () => Promise<void>): Promise<void> {
+    const before = await readRecord(folder);
+    if (before.making !== undefined || before.changing === true) await this.#tidy(folder, before);
+    await writeRecord(folder, { ...(await readRecord(folder)), changing: true });
+    await work();
+    const { changing: _, ...record } = await readRecord(folder);
+    await writeRecord(folder, record);
+  }
+
+  async #tidy(folder: string, { making, changing: _, ...record }: DatasetRecord): Promise<void> {
+    if (making !== undefined) await destroyDataset(making, record.id);
+    for (const dataset of datasetsOf(record))
+      for (const snapshot of await snapshotsIn(dataset))
+        if (isHidden(snapshot)) await run("zfs", "destroy", "-d", `${dataset}@${snapshot.name}`);
+    await writeRecord(folder, { ...record, changing: true });
+    await this.#dissolve(folder);
+    const { changing, ...kept } = await readRecord(folder);
+    for (const elder of kept.elders) await forgetChanges(elder);
     await writeRecord(folder, kept);
   }
 
@@ -133,18 +163,12 @@ export class DatasetContent implements VolumeContent {
     throw new EngineError("not_found", `the volume ${basename(folder)} has no snapshot ${snapshot}`);
   }
 
-  /** The snapshot that is meant, or a hidden one of now. */
-  async #momentOf({ folder, snapshot }: ContentSource): Promise<{ readonly dataset: string; readonly name: string }> {
-    if (snapshot !== undefined) return this.#find(folder, snapshot);
-    const moment = { dataset: (await readRecord(folder)).head, name: hidden("clone") };
-    await run("zfs", "snapshot", `${moment.dataset}@${moment.name}`);
-    return moment;
-  }
-
   async #removeSnapshot(folder: string, snapshot: string): Promise<void> {
     const { dataset, name } = await this.#find(folder, snapshot);
-    await dropSnapshot(dataset, name);
-    await this.#dissolve(folder);
+    await this.#changing(folder, async () => {
+      await dropSnapshot(dataset, name);
+      await this.#dissolve(folder);
+    });
   }
 
   /** Destroys elders that hold no snapshot any more. */
@@ -158,20 +182,21 @@ export class DatasetContent implements VolumeContent {
   }
 
   /** The last moment of the head is rolled back to; an earlier one becomes a new head, so that no snapshot is lost. */
-  async #restore(folder: string, snapshot: string, { name, options }: VolumeSpec): Promise<void> {
+  async #restore(folder: string, snapshot: string, spec: VolumeSpec): Promise<void> {
     const { dataset, name: moment } = await this.#find(folder, snapshot);
-    const record = await readRecord(folder);
-    if (dataset === record.head && (await snapshotsIn(dataset)).at(-1)?.name === moment) {
+    const { head } = await readRecord(folder);
+    if (dataset === head && (await snapshotsIn(dataset)).at(-1)?.name === moment)
       await run("zfs", "rollback", `${dataset}@${moment}`);
-      return;
-    }
+    else await this.#changing(folder, () => this.#becomeClone(folder, `${dataset}@${moment}`, spec));
+  }
+
+  async #becomeClone(folder: string, origin: string, { name, options }: VolumeSpec): Promise<void> {
+    const record = await readRecord(folder);
     const { head, id } = record;
     const making = `${head.slice(0, head.lastIndexOf("/"))}/${name}-${randomBytes(4).toString("hex")}`;
     await writeRecord(folder, { ...record, making });
-    const origin = `${dataset}@${moment}`;
     await makeDataset({ name: making, id, size: parseOptions(options).size, origin }, this.#served);
-    const now: DatasetRecord = { id, head: making, elders: [...record.elders, head] };
-    await writeRecord(folder, now);
+    await writeRecord(folder, { ...record, head: making, elders: [...record.elders, head] });
     await this.#dissolve(folder);
     await forgetChanges(head);
   }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { runProgram } from "../../host/program.ts";
 import { run } from "../../host/zfs-command.ts";
 import { cannotMakePool, type ZfsHome, zfsHome } from "../../storage-driver/zfs/zfs-pool.fixture.ts";
 import { volumeDriverSuite, withVolumeDriver } from "../conformance.ts";
@@ -65,6 +66,46 @@ describe("zfs volumes", { skip: cannotMakePool() }, () => {
       assert.deepEqual(await all(), [dataset(), `${dataset()}/v1`]);
       await run("zfs", "destroy", `${dataset()}/v1`);
       assert.deepEqual(await readdir(join(root, "volume-drivers/zfs")), []);
+    }));
+
+  test("a crash in the middle of a clone or a removal leaves no hidden snapshot, and what clones share stays", () =>
+    withVolumeDriver(openZfsDriver, async ({ root, driver, reopen }) => {
+      const options = { dataset: dataset() };
+      const [spec, clone] = [
+        { name: "v1", options },
+        { name: "v2", options },
+      ];
+      const [head, other] = [`${dataset()}/v1`, `${dataset()}/v2`];
+      await driver.create(spec);
+      await driver.snapshots?.clone({ spec }, clone);
+      const shared = (await all()).filter((name) => name.includes("@clone:"));
+      assert.equal(shared.length, 1);
+      // Half a clone: its moment is there, and it is not. Half a removal: the snapshot has its hidden name, and is kept.
+      const record = join(root, "volume-drivers/zfs/v1/datasets.json");
+      await writeFile(record, JSON.stringify({ ...JSON.parse(await readFile(record, "utf8")), changing: true }));
+      for (const name of ["clone:123", "shared:456"]) await run("zfs", "snapshot", `${head}@${name}`);
+      const again = await reopen();
+      assert.deepEqual(await all(), [dataset(), head, ...shared, other].toSorted());
+      assert.equal(JSON.parse(await readFile(record, "utf8")).changing, undefined);
+      await again.remove(clone);
+      assert.deepEqual(await all(), [dataset(), head]);
+      await again.remove(spec);
+    }));
+
+  test("volumes that are mounted at once answer, every one", () =>
+    withVolumeDriver(openZfsDriver, async ({ driver }) => {
+      const specs = Array.from({ length: 12 }, (_, index) => ({ name: `v${index}`, options: { dataset: dataset() } }));
+      await Promise.all(specs.map((spec) => driver.create(spec)));
+      for (let round = 0; round < 6; round++) {
+        const paths = await Promise.all(specs.map((spec) => driver.mount(spec, "a")));
+        for (const path of paths) {
+          const { code } = await runProgram("stat", [join(path, ".")], { deadline: 20_000 });
+          assert.equal(code, 0, path);
+        }
+        await Promise.all(specs.map((spec) => driver.unmount(spec, "a")));
+      }
+      await Promise.all(specs.map((spec) => driver.remove(spec)));
+      assert.deepEqual(await all(), [dataset()]);
     }));
 
   test("size grows while the volume is used", () =>

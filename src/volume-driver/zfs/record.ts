@@ -1,7 +1,7 @@
 /**
  * Which datasets a volume has, on record in its folder before any of them is made:
  *
- *     <folder>/datasets.json    { "id", "head", "elders", "making"? }
+ *     <folder>/datasets.json    { "id", "head", "elders", "making"?, "changing"? }
  *
  * The *head* holds the data. An *elder* was the head until the volume became an earlier snapshot again, and holds the
  * snapshots of that time; the oldest comes first. Each has the property `strata:volume`, the id: no other dataset is ever
@@ -18,6 +18,8 @@ export type DatasetRecord = {
   readonly elders: readonly string[];
   /** Being made; a crash may have left it. */
   readonly making?: string;
+  /** Hidden snapshots and elders are made and given up; a crash may have left some that nobody needs. */
+  readonly changing?: boolean;
 };
 
 const fileName = "datasets.json";
@@ -48,9 +50,14 @@ export const datasetsOf = ({ elders, head }: DatasetRecord): readonly string[] =
 
 function decode(value: unknown): DatasetRecord {
   const fields = new Map(typeof value === "object" && value !== null ? Object.entries(value) : []);
-  const [id, head, elders, making] = ["id", "head", "elders", "making"].map((name) => fields.get(name));
+  const [id, head, elders, making, changing] = ["id", "head", "elders", "making", "changing"].map((name) =>
+    fields.get(name),
+  );
   if (typeof id !== "string" || typeof head !== "string" || !Array.isArray(elders))
     throw new EngineError("internal", `${fileName} of a volume is damaged: it does not name a dataset`);
-  const record = { id, head, elders: elders.filter((name) => typeof name === "string") };
-  return typeof making === "string" ? { ...record, making } : record;
+  return {
+    ...{ id, head, elders: elders.filter((name) => typeof name === "string") },
+    ...(typeof making === "string" ? { making } : {}),
+    ...(changing === true ? { changing } : {}),
+  };
 }
