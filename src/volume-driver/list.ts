@@ -4,6 +4,7 @@
 import type { Pool } from "../host/pool.ts";
 import type { Remote } from "../host/remote.ts";
 import { openBtrfsDriver } from "./btrfs/driver.ts";
+import { openCephDriver } from "./ceph/driver.ts";
 import { openCifsDriver } from "./cifs/driver.ts";
 import { type DockerPluginsOptions, openDockerPlugins } from "./docker-plugin/source.ts";
 import type { VolumeDriver, VolumeDriverSource } from "./driver.ts";
@@ -35,6 +36,7 @@ const drivers: readonly ((options: VolumeDriverOptions) => Promise<VolumeDriver>
   openNfsDriver,
   openCifsDriver,
   openGlusterfsDriver,
+  openCephDriver,
 ];
 
 /** Opens every driver, the default (`local`) first. */

@@ -39,6 +39,11 @@ export type ProgramKind = {
   readonly scratch?: string;
   /** Milliseconds that the end of the last use waits until all is saved; what takes longer goes on behind. */
   readonly patience?: number;
+  /**
+   * Milliseconds that the program may take, once its mount is gone, to save what it has and end by itself. Whoever wants
+   * the volume meanwhile waits a little, and is told. Undefined: all is saved before, and the program ends at once.
+   */
+  readonly saving?: number;
   /** Bytes of data, mounted or not; unknown when undefined. */
   readonly usage?: (context: MountContext) => Promise<number | undefined>;
   /** Milliseconds for the program to mount. */

@@ -36,6 +36,8 @@ const drainPatience = 30_000;
 /** Milliseconds that who must know that data is saved waits for it. */
 const saveDeadline = 600_000;
 const longestPause = 2000;
+/** Milliseconds that who wants a volume waits for what an earlier use of it has not saved yet. */
+const savePatience = 5000;
 
 export class ProgramMounts {
   readonly #kind: ProgramKind;
@@ -64,6 +66,7 @@ export class ProgramMounts {
   async mount(place: ProgramPlace, signal?: AbortSignal): Promise<void> {
     const { folder, target } = place;
     await this.#stopDraining(target);
+    await this.#refuseSaving(place);
     const run = join(folder, "run");
     if (isMountPoint(target) && (await this.#isServed(target))) {
       this.#keepShort(join(run, "log"));
@@ -111,7 +114,10 @@ export class ProgramMounts {
   async release(place: ProgramPlace): Promise<void> {
     await this.#stopDraining(place.target);
     const words = await this.unsaved(place);
-    if (words === undefined) return this.#end(place);
+    if (words === undefined) {
+      await this.#end(place, AbortSignal.timeout(savePatience));
+      return this.#refuseSaving(place, AbortSignal.abort());
+    }
     await this.unmount(place, 0);
     throw new EngineError("conflict", words);
   }
@@ -146,7 +152,7 @@ export class ProgramMounts {
         await sleep(pause, undefined, { signal, ref: false }).catch(() => undefined);
         if (signal.aborted) return;
       }
-      await this.#end(place);
+      await this.#end(place, signal);
     } finally {
       this.#draining.delete(place.target);
     }
@@ -157,19 +163,48 @@ export class ProgramMounts {
     return (await this.unsaved(place)) !== undefined && this.#isServed(place.target);
   }
 
-  /** Throws when a server cannot be ended. */
-  async #end(place: ProgramPlace): Promise<void> {
+  /** A server that saves is left alone when the signal aborts. Throws when one cannot be ended. */
+  async #end(place: ProgramPlace, signal: AbortSignal): Promise<void> {
     const { folder, target } = place;
     const run = join(folder, "run");
     // Whatever was begun has it.
     if (!isMountPoint(target) && !(await isThere(run))) return;
     this.#forgetLog(join(run, "log"));
     await this.#detach(target);
+    if (!(await this.#hasSaved(target, signal))) return;
     const gone = await endServers({ names: this.#kind.servers, target });
     await rm(run, { recursive: true, force: true });
     await this.#discardScratch(place);
     if (!gone)
       throw new EngineError("unavailable", `the program that serves ${target} does not end; it waits for its server`);
+  }
+
+  /** False when the signal aborts while a server without its mount still saves. */
+  async #hasSaved(target: string, signal: AbortSignal): Promise<boolean> {
+    const { saving } = this.#kind;
+    if (saving === undefined) return true;
+    const until = performance.now() + saving;
+    for (
+      let pause = 50;
+      performance.now() < until && (await this.#isServed(target));
+      pause = Math.min(pause * 2, 500)
+    ) {
+      if (signal.aborted) return false;
+      await sleep(pause, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+    return true;
+  }
+
+  /** Throws conflict while a server without its mount still saves. */
+  async #refuseSaving(place: ProgramPlace, signal = AbortSignal.timeout(savePatience)): Promise<void> {
+    const { spec, target } = place;
+    if (this.#kind.saving === undefined || isMountPoint(target)) return;
+    if (await this.#hasSaved(target, signal)) return;
+    const pids = (await serversOf({ names: this.#kind.servers, target })).map(({ pid }) => pid).join(", ");
+    // It is watched on.
+    await this.unmount(place, 0);
+    const words = `what was written to the volume ${spec.name} has not reached its server; try again when that answers`;
+    throw new EngineError("conflict", `${words}, or end the process ${pids}, which has it, to give it up`);
   }
 
   async #discardScratch(place: ProgramPlace): Promise<void> {

@@ -21,9 +21,9 @@ export type ShareMaker = {
 /** `$1` is made in what the command mounts on `$2`; they are never part of the script. */
 const start = 'name=$1 on=$2; shift 2; make() { [ -z "$name" ] || mkdir -p -- "$on/$name" || exit 2; }';
 const mountAndMake = `${start}; "$@" || exit 1; make`;
-/** The mount is there before its server has answered; what the program says when it ends is why it has not. */
+/** The mount is there before its server has answered; what the program says when it ends is why it has not. It ends by itself, and takes leave of its server. */
 const serveAndMake = `${start}; "$@" & while kill -0 $! 2>/dev/null; do
-  if mountpoint -q "$on" && [ -d "$on/." ]; then make; exit 0; fi
+  if mountpoint -q "$on" && [ -d "$on/." ]; then (make); made=$?; umount -l "$on"; wait $!; exit $made; fi
   sleep 0.05
 done; exit 1`;
 /** With processes of their own, the one that serves ends with the script. */
