@@ -12,6 +12,7 @@ import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { EngineError, isError } from "../base/errors.ts";
 import {
+  closeFd,
   closeRead,
   type FileStat,
   listXattrs,
@@ -25,6 +26,7 @@ import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted, splitPat
 import { fact, parentOf } from "./diff-facts.ts";
 import type { FreeDiff } from "./free-diff.ts";
 import { KeptAttributes } from "./kept-attributes.ts";
+import { OpenFiles } from "./open-files.ts";
 import { made, PathTable } from "./path-table.ts";
 import {
   applyAttributes,
@@ -33,10 +35,11 @@ import {
   type Placed,
   type PlaceOptions,
   placeEntry,
+  setTime,
   storedXattr,
 } from "./place-entry.ts";
 import { type TarEntry, TarReader } from "./read-tar.ts";
-import { RecipeWriter } from "./recipe-writer.ts";
+import { RecipeWriter, writeAll } from "./recipe-writer.ts";
 import { findStat, isDirectory, isFile, type Location, openDirectory, RootTree, resetDirectory } from "./root-tree.ts";
 
 export type ApplyOptions = {
@@ -50,8 +53,11 @@ export type ApplyOptions = {
   readonly keepAttributes?: boolean;
   /** The tree is empty, and the layer is unpacked without what is below it. */
   readonly free?: FreeDiff;
-  /** With `free`: what the tar describes, but for its root, is put into the tree by its writer (tree-copy.ts). */
-  readonly copied?: boolean;
+  /**
+   * With `free`: what the tar describes, but for its root, is put into the tree by its writer (tree-copy.ts), which has
+   * offered some of the files here to be filled.
+   */
+  readonly copied?: SharedArrayBuffer;
   readonly signal?: AbortSignal;
 };
 
@@ -122,6 +128,25 @@ function meaningOf(path: ByteString): Meaning {
   return { kind: "whiteout", directory, name };
 }
 
+type Copied = { readonly reader: TarReader; readonly files: OpenFiles };
+
+/** Gives a file its content and time, and closes it; undefined: it has them. Returns the content's checksum. */
+async function fillFile(fd: number | undefined, entry: TarEntry, reader: TarReader): Promise<number> {
+  try {
+    let crc = 0;
+    for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
+      crc = crc32(piece, crc);
+      if (fd !== undefined) writeAll(fd, piece);
+    }
+    if (fd !== undefined) setTime(fd, "", entry);
+    return crc;
+  } catch (error) {
+    throw explained(error, entry);
+  } finally {
+    if (fd !== undefined) closeFd(fd);
+  }
+}
+
 /** The tree while one layer is applied to it. */
 class LayerTree implements Disposable {
   /** Bytes of files so far. */
@@ -130,7 +155,7 @@ class LayerTree implements Disposable {
   readonly #recipe: RecipeWriter;
   readonly #options: PlaceOptions;
   readonly #free: FreeDiff | undefined;
-  readonly #copied: boolean;
+  readonly #copied: OpenFiles | undefined;
   readonly #made = new PathTable();
   readonly #kept: KeptAttributes | undefined;
   /** Times of directories by real path, "" for the root. */
@@ -145,7 +170,7 @@ class LayerTree implements Disposable {
       this.#kept !== undefined && (this.#made.get(path) & made.entry) === 0 && this.#kept.copy(path);
     this.#options = { copiesTarget, refusedXattrs, ...(escapeXattrs === undefined ? {} : { escapeXattrs }) };
     this.#free = options.free;
-    this.#copied = options.copied === true;
+    this.#copied = options.copied && new OpenFiles(options.copied);
     this.#tree = new RootTree(root, {
       beforeRemove: (path, stat, at) => this.#beforeRemove(path, stat, at),
       onOpen: (path) => this.#kept?.note(path),
@@ -199,7 +224,7 @@ class LayerTree implements Disposable {
     if (entry.type === "link" && entryPath(entry.link, "hard link target").startsWith(`${aufsLinks}/`))
       throw new EngineError("unsupported", `hard link ${quoted(entry.path)} leads into aufs' own store (${aufsLinks})`);
     const placed = this.#copied
-      ? await this.#look(entry, path, reader)
+      ? await this.#look(entry, path, { reader, files: this.#copied })
       : await placeEntry(this.#tree, entry, path, reader, this.#options);
     const { path: real } = placed;
     this.#made.addAbove(real);
@@ -214,14 +239,12 @@ class LayerTree implements Disposable {
   }
 
   /** What {@link placeEntry} would say of an entry that is in the tree already. */
-  async #look(entry: TarEntry, path: ByteString, reader: TarReader): Promise<Placed> {
+  async #look(entry: TarEntry, path: ByteString, { reader, files }: Copied): Promise<Placed> {
     const missing: ByteString[] = [];
     for (let above = parentOf(path); above !== "" && this.#free?.facts.flags(above) === 0; above = parentOf(above))
       missing.unshift(above);
     for (const directory of missing) this.#implied(directory);
-    let crc = 0;
-    if (entry.type === "file")
-      for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) crc = crc32(piece, crc);
+    const crc = entry.type === "file" ? await fillFile(files.take(entry.path), entry, reader) : 0;
     const linkedTo = entry.type === "link" ? entryPath(entry.link, "hard link target") : undefined;
     return { path, size: entry.size, crc, kept: false, linkedTo };
   }

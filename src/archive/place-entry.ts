@@ -4,7 +4,7 @@
  * only; anything else that stands there is removed first. What an archive says is checked, what it names is resolved
  * inside the root. Used for layers and for plain archives; their differences are options.
  */
-import { constants, fchmodSync, fchownSync, writeSync } from "node:fs";
+import { constants, fchmodSync, fchownSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { EngineError, systemCode } from "../base/errors.ts";
 import {
@@ -27,6 +27,7 @@ import { fileCreationMask } from "../host/umask.ts";
 import { type ByteString, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
 import { linkByCopy } from "./kept-attributes.ts";
 import type { TarEntry, TarReader } from "./read-tar.ts";
+import { writeAll } from "./recipe-writer.ts";
 import { type Directory, findStat, isDirectory, type RootTree } from "./root-tree.ts";
 
 export type PlaceOptions = {
@@ -148,14 +149,23 @@ export class NewFile implements Disposable {
   }
 
   write(piece: Uint8Array): void {
-    for (let at = 0; at < piece.length; ) at += writeSync(this.fd, piece, at, piece.length - at);
+    writeAll(this.fd, piece);
   }
 
-  finish(): void {
+  /** Its creation gave it its mode, and it has no attributes that a write would take away: what follows may be another's. */
+  get isPlain(): boolean {
+    return this.#mode !== undefined;
+  }
+
+  own(): void {
     const owner = this.#options.owner ?? this.#entry;
     // The engine is root, so what it makes is root's already.
     if (owner.uid !== 0 || owner.gid !== 0 || !this.#directory.givesRootGroup)
       fchownSync(this.fd, owner.uid, owner.gid);
+  }
+
+  finish(): void {
+    this.own();
     dropInheritedAcl(this.#directory, this.fd, "");
     setXattrs(this.fd, "", this.#entry, this.#options);
     if (this.#mode === undefined) fchmodSync(this.fd, this.#entry.mode);
@@ -320,7 +330,7 @@ function refusedXattr(error: unknown, attribute: string, entry: TarEntry): void 
   );
 }
 
-function setTime(fd: number, name: ByteString, entry: TarEntry): void {
+export function setTime(fd: number, name: ByteString, entry: TarEntry): void {
   const time = boundTime(entry.mtime);
   utimensat(fd, nameOf(name), time, time);
 }

@@ -34,8 +34,8 @@ export function applyLayerTask({ root, ...options }: ApplyLayerArgument, context
 
 export type UnpackDiffArgument = ApplyLayerArgument & {
   readonly opaque: OpaqueMark;
-  /** `root` is being filled by {@link copyChangesTask} instead, whose tar this is. */
-  readonly copied?: boolean;
+  /** `root` is being filled by {@link copyChangesTask} instead, whose tar and whose `openFiles` these are. */
+  readonly copied?: SharedArrayBuffer;
 };
 
 /** A layer that was unpacked without the tree below it; `facts` are undefined when it cannot stand so. */

@@ -5,21 +5,27 @@
  */
 import { ftruncateSync } from "node:fs";
 import { type ByteString, entryPath } from "./bytes.ts";
+import { OpenFiles } from "./open-files.ts";
 import { beginFile, explained, type NewFile, type PlaceOptions, placeEntry } from "./place-entry.ts";
 import type { TarEntry } from "./read-tar.ts";
 import { RootTree } from "./root-tree.ts";
 import type { NewEntry } from "./write-tar.ts";
 
-export type CopyOptions = Pick<PlaceOptions, "escapeXattrs" | "refusedXattrs">;
+export type CopyOptions = Pick<PlaceOptions, "escapeXattrs" | "refusedXattrs"> & {
+  /** Files that whoever reads the tar may fill (open-files.ts). */
+  readonly openFiles?: SharedArrayBuffer;
+};
 
 export class TreeCopy implements Disposable {
   readonly #tree: RootTree;
   readonly #options: PlaceOptions;
+  readonly #openFiles: OpenFiles | undefined;
 
   /** `root` is the host path of the tree. */
-  constructor(root: string, options: CopyOptions) {
+  constructor(root: string, { openFiles, ...options }: CopyOptions) {
     this.#tree = new RootTree(root);
     this.#options = options;
+    this.#openFiles = openFiles === undefined ? undefined : new OpenFiles(openFiles);
   }
 
   /** An entry without content. */
@@ -28,9 +34,10 @@ export class TreeCopy implements Disposable {
     if (path !== "") await placeEntry(this.#tree, asRead(entry), path, noContent, this.#options);
   }
 
-  /** A file, whose content follows. */
-  file(entry: NewEntry): CopiedFile {
-    return new CopiedFile(this.#tree, asRead(entry), this.#options);
+  /** A file, whose content follows; undefined when the tar's reader fills it. */
+  file(entry: NewEntry): CopiedFile | undefined {
+    const file = new CopiedFile(this.#tree, asRead(entry), this.#options);
+    return this.#openFiles !== undefined && file.giveTo(this.#openFiles) ? undefined : file;
   }
 
   [Symbol.dispose](): void {
@@ -47,6 +54,16 @@ export class CopiedFile implements Disposable {
   constructor(tree: RootTree, entry: TarEntry, options: PlaceOptions) {
     this.#entry = entry;
     this.#file = this.#explained(() => beginFile(tree, entry, entryPath(entry.path), options));
+  }
+
+  /** True when the other end has it now, or will: it is closed there. */
+  giveTo(openFiles: OpenFiles): boolean {
+    if (!this.#file.isPlain) {
+      openFiles.skip();
+      return false;
+    }
+    this.#explained(() => this.#file.own());
+    return openFiles.offer(this.#entry.path, this.#file.fd);
   }
 
   write(piece: Uint8Array): void {

@@ -7,6 +7,7 @@
  * way; a thread that dies rejects its tasks as `internal`, and the next task gets a new one. Threads do not keep the
  * process alive while they are idle.
  */
+import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import { EngineError } from "../base/errors.ts";
 import type { Pool, RunningTask, TaskOptions } from "./pool.ts";
@@ -46,6 +47,8 @@ class Thread {
 
   constructor(heapMb: number) {
     const workerData: WorkerData = { abortFlags: this.abortFlags };
+    // A bound that the program was started with is for its first thread, whose heap has it already; it would go before ours.
+    setFlagsFromString("--max-semi-space-size=0");
     this.worker = new Worker(program, {
       workerData,
       // Descriptors of system calls are closed by those who opened them, not by the end of a thread.

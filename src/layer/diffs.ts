@@ -6,11 +6,14 @@
  * Order on disk: record `staging` -> data -> rename; the sync and the record `ready` are those of the layers that use it.
  */
 import { rm } from "node:fs/promises";
+import { OpenFiles, openFilesMemory } from "../archive/open-files.ts";
 import { archiveTasks } from "../archive/task-url.ts";
 import { type DiffId, parseDiffId } from "../base/digest.ts";
+import { EngineError } from "../base/errors.ts";
 import type { Statement } from "../metadata/database.ts";
 import type { DiffMarks } from "../storage-driver/driver.ts";
 import type { Diff } from "./diff-records.ts";
+import { withEarlySync } from "./early-sync.ts";
 import type { Leases } from "./leases.ts";
 import { type Parts, randomId, recipePath } from "./parts.ts";
 import type { LayerTar } from "./store.ts";
@@ -27,6 +30,11 @@ type Unpacked = {
 type Source = {
   readonly marks: DiffMarks;
   readonly tar: LayerTar;
+  readonly signal: AbortSignal | undefined;
+};
+
+type Copying = {
+  readonly begin: (openFiles: SharedArrayBuffer) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
 };
 
@@ -114,28 +122,45 @@ export class Diffs {
   }
 
   async #fill(id: string, { marks, tar, signal }: Source): Promise<Unpacked> {
-    const { driver, mounts, pool } = this.#parts;
+    const { driver, mounts } = this.#parts;
     const layer = { id, parents: [] };
     const { mounts: steps, escapeXattrs, refusedXattrs } = await driver.stage(layer);
-    const recipe = recipePath(this.#parts, id);
     let unpacked: Unpacked;
     {
       await using tree = await mounts.mount(steps);
-      const root = {
+      const stage = {
         root: tree.path,
         ...(escapeXattrs === undefined ? {} : { escapeXattrs }),
         ...(refusedXattrs === undefined ? {} : { refusedXattrs }),
       };
-      const copied = tar.copyInto !== undefined;
-      const argument = { ...root, recipePath: recipe, opaque: marks.opaque, copied };
-      unpacked = await pool.run<typeof argument, Unpacked>(archiveTasks, "unpackDiffTask", argument, {
-        input: tar.copyInto?.(root) ?? tar,
-        ...(signal ? { signal } : {}),
-      });
+      const argument = { ...stage, recipePath: recipePath(this.#parts, id), opaque: marks.opaque };
+      unpacked = await (tar.copyInto === undefined
+        ? this.#unpack(argument, withEarlySync(driver.home, tar), signal)
+        : this.#copy(argument, { begin: (openFiles) => tar.copyInto?.({ ...stage, openFiles }) ?? tar, signal }));
     }
     signal?.throwIfAborted();
     await driver.commit(layer);
     return unpacked;
+  }
+
+  #unpack(argument: object, input: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): Promise<Unpacked> {
+    return this.#parts.pool.run(archiveTasks, "unpackDiffTask", argument, { input, ...(signal ? { signal } : {}) });
+  }
+
+  /** One thread puts the entries there, another reads their tar and fills the files that it was offered. */
+  async #copy(argument: object, { begin, signal }: Copying): Promise<Unpacked> {
+    const copied = openFilesMemory();
+    const files = new OpenFiles(copied);
+    const tar = withEarlySync(this.#parts.driver.home, begin(copied));
+    try {
+      const unpacked = await this.#unpack({ ...argument, copied }, tar, signal);
+      if (files.closeLeft() > 0) throw new EngineError("internal", "files of a commit were not filled");
+      return unpacked;
+    } finally {
+      // Whoever copies must have ended: it works in the tree, and offers files.
+      await tar.return();
+      files.closeLeft();
+    }
   }
 
   async #erase(id: string): Promise<void> {

@@ -41,8 +41,14 @@ export type LayerTar = AsyncIterable<Uint8Array> & {
   readonly copyInto?: (tree: FilledTree) => AsyncIterable<Uint8Array>;
 };
 
-/** The tree's path, and how attributes are kept in it (see Stage in storage-driver/driver.ts). */
-export type FilledTree = { readonly root: string } & Pick<Stage, "escapeXattrs" | "refusedXattrs">;
+/**
+ * The tree's path, how attributes are kept in it (see Stage in storage-driver/driver.ts), and files that whoever reads the
+ * tar fills (archive/open-files.ts).
+ */
+export type FilledTree = { readonly root: string; readonly openFiles: SharedArrayBuffer } & Pick<
+  Stage,
+  "escapeXattrs" | "refusedXattrs"
+>;
 
 /** A directory where a filesystem is mounted until it is disposed. */
 export type MountedTree = AsyncDisposable & { readonly path: string };

@@ -5,6 +5,7 @@
 import type { Settled } from "../archive/settle-diff.ts";
 import { archiveTasks } from "../archive/task-url.ts";
 import type { LayerRef } from "../storage-driver/driver.ts";
+import { withEarlySync } from "./early-sync.ts";
 import { type Parts, recipePath, refOf } from "./parts.ts";
 
 /** What `applyLayerTask` found: `size` counts regular files, each inode once. */
@@ -57,7 +58,7 @@ export async function unpack(parts: Parts, layer: LayerRef, { tar, signal }: Sou
       ...(parts.driver.traits.forgetsAttributes === true ? { keepAttributes: true } : {}),
     };
     return await parts.pool.run<Argument, Applied>(archiveTasks, "applyLayerTask", argument, {
-      input: tar,
+      input: withEarlySync(parts.driver.home, tar),
       ...(signal ? { signal } : {}),
     });
   }
