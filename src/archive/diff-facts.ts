@@ -68,7 +68,7 @@ export class FactsRecorder {
   /** Something of this layer went. */
   removed(path: ByteString, isDirectory: boolean): void {
     this.#touch(path);
-    if (isDirectory) this.#directories.set(path, (this.flags(path) & fact.implied) | fact.gone);
+    if (isDirectory) this.#directories.set(path, (this.flags(path) & (fact.implied | fact.marked)) | fact.gone);
     else this.#replaced.add(path);
   }
 

@@ -43,6 +43,16 @@ const cases: readonly (readonly [string, Way, readonly TestEntry[]])[] = [
   ["a whiteout in an implied directory", "corrected", [{ path: "private/.wh.old" }]],
   ["a whiteout where no directory is", "applied", [directory("never"), { path: "never/.wh.old" }]],
   ["an implied directory that is a symlink below", "applied", [{ path: "link/new" }]],
+  [
+    "a whiteout through a symlink below, whose name the layer then gives to something else",
+    "applied",
+    [{ path: "link/.wh.old" }, { path: "link", type: "symlink", link: "private" }],
+  ],
+  [
+    "all hidden through a symlink below, whose name the layer then gives to something else",
+    "applied",
+    [{ path: "link/.wh..wh..opq" }, { path: "link", type: "symlink", link: "private" }],
+  ],
   ["a hard link to a file below", "applied", [{ path: "again", type: "link", link: "real/old" }]],
   ["a root that hides all", "applied", [{ path: ".wh..wh..opq" }, { path: "new" }]],
 ];
