@@ -15,7 +15,8 @@ const wanted = {
   // ext4 itself is in the kernel; this is for its project quotas.
   ext4: ["quota_v2"],
   xfs: ["xfs"],
-  btrfs: ["btrfs"],
+  // The driver's own tests want another filesystem beside it.
+  btrfs: ["btrfs", "xfs"],
   zfs: ["zfs"],
   // Servers and clients of volumes, and a wire between them that can be cut. The data disk is xfs.
   volumes: ["xfs", "veth", "nfsd", "nfs", "nfsv3", "nfsv4", "cifs", ...ciphers],

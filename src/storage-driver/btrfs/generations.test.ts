@@ -78,6 +78,7 @@ function utimesAccess(at: string): void {
 }
 
 test("what is found by generations is what a walk of both trees finds, whatever a container did", async () => {
+  const numRuns = Number(process.env.FC_RUNS ?? 60);
   let differences = 0;
   await fc.assert(
     fc.asyncProperty(
@@ -94,9 +95,9 @@ test("what is found by generations is what a walk of both trees finds, whatever 
         differences += await assertFound(pair, candidates);
       },
     ),
-    { numRuns: Number(process.env.FC_RUNS ?? 60) },
+    { numRuns },
   );
-  assert.ok(differences > 100, "the operations did nothing");
+  assert.ok(differences > numRuns, "the operations did nothing");
 });
 
 test("only what was touched is listed, and its directory", async () => {
