@@ -199,7 +199,12 @@ async function removeThem({ dockerd, plugin, scratch, s3 }: World): Promise<void
   assert.deepEqual(await s3.list("volumes/p"), ["f", "from-image", "g"]);
 }
 
-async function usePodman(podman: Podman, scratch: string, start: () => Promise<Plugin>): Promise<void> {
+type PodmanWorld = Pick<World, "scratch" | "sshd" | "s3"> & {
+  readonly podman: Podman;
+  readonly start: () => Promise<Plugin>;
+};
+
+async function usePodman({ podman, scratch, sshd, s3, start }: PodmanWorld): Promise<void> {
   let plugin = await start();
   await using stack = new AsyncDisposableStack();
   stack.defer(() => plugin.stop());
@@ -207,35 +212,56 @@ async function usePodman(podman: Podman, scratch: string, start: () => Promise<P
   writeFileSync(key, encryptionKey, { mode: 0o600 });
   await podman.ok(["volume", "create", "--driver", "strata", "-o", `key=@${key}`, "v-encrypted"]);
   await podman.ok(["volume", "create", "--driver", "strata", "-o", "driver=btrfs", "-o", "size=4m", "v-btrfs"]);
-  const volumes = ["-v", "v-encrypted:/e", "-v", "v-btrfs:/b"];
+  mkdirSync(join(scratch, "far"));
+  await s3.makeBucket("volumes");
+  for (const [driver, options] of [
+    ["sshfs", sshfsOptions(sshd, join(scratch, "far"))],
+    ["s3", s3Options(s3, { bucket: "volumes", prefix: "p" })],
+  ] as const)
+    await podman.ok([
+      "volume",
+      "create",
+      "--driver",
+      "strata",
+      ...asFlags([`driver=${driver}`, ...options]),
+      `v-${driver}`,
+    ]);
+  const volumes = ["-v", "v-encrypted:/e", "-v", "v-btrfs:/b", "-v", "v-sshfs:/s", "-v", "v-s3:/o"];
+  const files = ["/e/f", "/b/f", "/s/f", "/o/f"];
+  const written = "first\nother\nfar\nobject";
   await podman.ok(["run", "-d", "--name", "one", ...volumes, "box", "sleep", "1000"]);
-  await podman.ok(["exec", "one", "sh", "-c", "echo first >/e/f; echo other >/b/f"]);
+  await podman.ok(["exec", "one", "sh", "-c", "echo first >/e/f; echo other >/b/f; echo far >/s/f; echo object >/o/f"]);
   const full = await podman.run(["exec", "one", "dd", "if=/dev/urandom", "of=/b/big", "bs=1M", "count=8"]);
   assert.match(full.stderr, /quota exceeded/i);
-  assert.equal(await podman.ok(["run", "--rm", ...volumes, "box", "cat", "/e/f", "/b/f"]), "first\nother");
+  assert.equal(await podman.ok(["run", "--rm", ...volumes, "box", "cat", ...files]), written);
   await podman.ok(["cp", "one:/e/f", join(scratch, "copy")]);
   assert.equal(readFileSync(join(scratch, "copy"), "utf8"), "first\n");
-  const shown = await podman.ok(["volume", "inspect", "v-encrypted"]);
-  assert.ok(shown.includes('"encrypted"') && !shown.includes(encryptionKey), shown);
+  const shown = await podman.ok(["volume", "inspect", "v-encrypted", "v-sshfs", "v-s3"]);
+  for (const driver of drivers) assert.ok(shown.includes(`"${driver}"`), shown);
+  for (const secret of [encryptionKey, s3.secret, "PRIVATE KEY"]) assert.ok(!shown.includes(secret), shown);
   const before = served(plugin);
-  assert.equal(before.length, 1);
+  assert.equal(before.length, drivers.length);
   await plugin.kill();
-  assert.equal(await podman.ok(["exec", "one", "cat", "/e/f", "/b/f"]), "first\nother");
+  assert.equal(await podman.ok(["exec", "one", "cat", ...files]), written);
   plugin = await start();
-  assert.deepEqual(served(plugin), before, "the same program serves");
-  assert.deepEqual(mountsBelow(plugin), [placeOf(plugin, "encrypted")], "mounted once; the subvolume is no mount");
+  assert.deepEqual(served(plugin), before, "the same programs serve");
+  const places = drivers.map((driver) => placeOf(plugin, driver)).sort();
+  assert.deepEqual([...mountsBelow(plugin)].sort(), places, "mounted once; the subvolume is no mount");
   await plugin.kill();
   for (const name of before) process.kill(Number(name.split(" ")[1]), "SIGKILL");
-  await until("its program is gone", () => served(plugin).length === 0);
+  await until("the programs are gone", () => served(plugin).length === 0);
   plugin = await start();
-  assert.notEqual((await podman.run(["exec", "one", "cat", "/e/f"])).code, 0, "until the container is started again");
+  for (const file of ["/e/f", "/s/f", "/o/f"])
+    assert.notEqual((await podman.run(["exec", "one", "cat", file])).code, 0, "until the container is started again");
   await podman.ok(["stop", "-t", "0", "one"]);
   await podman.ok(["start", "one"]);
-  assert.equal(await podman.ok(["exec", "one", "cat", "/e/f", "/b/f"]), "first\nother");
+  assert.equal(await podman.ok(["exec", "one", "cat", ...files]), written);
   await podman.ok(["rm", "-f", "-t", "0", "one"]);
   await areUnused(plugin);
   assert.equal(await podman.ok(["run", "--rm", "-v", "v-encrypted:/e", "box", "cat", "/e/f"]), "first");
-  await podman.ok(["volume", "rm", "v-encrypted", "v-btrfs"]);
+  await podman.ok(["volume", "rm", "v-btrfs", ...drivers.map((driver) => `v-${driver}`)]);
+  assert.equal(readFileSync(join(scratch, "far/f"), "utf8"), "far\n", "the servers keep it");
+  assert.deepEqual(await s3.list("volumes/p"), ["f"]);
   assert.deepEqual([kept(plugin), mountsBelow(plugin), served(plugin)], [[], [], []]);
 }
 
@@ -277,7 +303,7 @@ describe("volumes that programs serve, as a plugin", { skip }, () => {
     await removeThem(world);
   });
 
-  test("podman uses an encrypted volume, and one of btrfs with a limit, over a killed plugin and program", {
+  test("podman uses them, and one of btrfs with a limit, over a killed plugin and killed programs", {
     skip: !podmanIsHere() && "no podman",
   }, async () => {
     using scratch = scratchFolder();
@@ -288,8 +314,10 @@ describe("volumes that programs serve, as a plugin", { skip }, () => {
     const socket = join(scratch.path, "strata.sock");
     const podman = setUpPodman(join(scratch.path, "podman"), { plugins: { strata: socket } });
     await podman.ok(["import", await busyboxTar(join(scratch.path, "box.tar")), "box"]);
-    const start = (): Promise<Plugin> => startPlugin(disk.path, socket, ["--driver", "encrypted,btrfs"]);
-    await usePodman(podman, scratch.path, start);
+    const start = (): Promise<Plugin> => startPlugin(disk.path, socket, ["--driver", "encrypted,btrfs,sshfs,s3"]);
+    const sshd = stack.use(await startSshd(join(scratch.path, "sshd")));
+    const s3 = stack.use(await startS3(join(scratch.path, "s3")));
+    await usePodman({ podman, scratch: scratch.path, sshd, s3, start });
   });
 });
 
