@@ -7,8 +7,14 @@
 import { systemCode } from "../base/errors.ts";
 import { ioctl } from "./ioctl.ts";
 
-/** _IOWR(0x94, 40, 16), _IOW(.., 42, 16), _IOR(.., 43, 48), _IO(.., 46). */
-const request = { quotaControl: 0xc0109428, groupCreate: 0x4010942a, groupLimit: 0x8030942b, rescanWait: 0x942e };
+/** _IO(0x94, 8), _IOWR(.., 40, 16), _IOW(.., 42, 16), _IOR(.., 43, 48), _IO(.., 46). */
+const request = {
+  sync: 0x9408,
+  quotaControl: 0xc0109428,
+  groupCreate: 0x4010942a,
+  groupLimit: 0x8030942b,
+  rescanWait: 0x942e,
+};
 const controlEnable = 1n;
 const limitReferenced = 1n;
 
@@ -31,17 +37,39 @@ export function limitSubvolume(fd: number, bytes: number | undefined): void {
   ioctl(fd, request.groupLimit, argument);
 }
 
+/** Milliseconds that {@link removeGroups} waits for the kernel to free what was destroyed. */
+const patience = 2000;
+const pause = 50;
+
 /**
- * Removes the quota group of a destroyed subvolume. Newer kernels do that by themselves once they have freed its blocks
- * and say EBUSY until then.
+ * Removes the quota groups of subvolumes that were destroyed, on the filesystem of `fd`; returns those that stay for now.
+ * A kernel that still frees a subvolume's blocks refuses (EBUSY): it is asked to commit, and again for a while. Newer ones
+ * (6.10) remove the group themselves then; on others it stays for ever unless it is asked for later.
  */
-export function removeGroup(fd: number, subvolume: bigint): void {
+export function removeGroups(fd: number, subvolumes: readonly bigint[]): readonly bigint[] {
+  const until = performance.now() + patience;
+  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+  let left = subvolumes.filter((subvolume) => !removeGroup(fd, subvolume));
+  for (let round = 0; left.length > 0 && performance.now() < until; round++) {
+    if (round % 10 === 0) ioctl(fd, request.sync, 0);
+    Atomics.wait(sleeper, 0, 0, pause);
+    left = left.filter((subvolume) => !removeGroup(fd, subvolume));
+  }
+  return left;
+}
+
+/** False while the subvolume's blocks are being freed. */
+function removeGroup(fd: number, subvolume: bigint): boolean {
   const argument = Buffer.alloc(16);
   argument.writeBigUInt64LE(subvolume, 8);
   try {
     ioctl(fd, request.groupCreate, argument);
+    return true;
   } catch (error) {
-    // No quotas, no such group, or not yet: none of these leaves a group behind.
-    if (!["ENOTCONN", "ENOENT", "EBUSY", "EINVAL"].includes(systemCode(error) ?? "")) throw error;
+    const code = systemCode(error) ?? "";
+    // No quotas, or no such group.
+    if (["ENOTCONN", "ENOENT", "EINVAL"].includes(code)) return true;
+    if (code === "EBUSY") return false;
+    throw error;
   }
 }

@@ -2,7 +2,8 @@
  * What is done to btrfs's subvolumes in a pool worker: making, fixing, limiting and deleting them. A container may have made
  * subvolumes of its own inside what it was given (any owner of a directory can); they are found and deleted with it.
  */
-import { basename, dirname } from "node:path";
+import { writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import {
   createSnapshot,
@@ -13,8 +14,8 @@ import {
   subvolumeId,
   subvolumeInode,
 } from "./btrfs.ts";
-import { enableQuota, limitSubvolume, removeGroup } from "./btrfs-quota.ts";
-import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat } from "./sys.ts";
+import { enableQuota, limitSubvolume, removeGroups } from "./btrfs-quota.ts";
+import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat, unlinkat } from "./sys.ts";
 
 const directory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
 
@@ -73,32 +74,40 @@ export function enableQuotaTask({ path }: { readonly path: string }): void {
  */
 export function destroySubvolumesIn(path: string, closed: readonly string[] = []): void {
   using parent = opened(dirname(path));
-  destroyBelow(parent.fd, Buffer.from(basename(path)), closed);
+  removeGroups(parent.fd, destroyBelow(parent.fd, Buffer.from(basename(path)), closed));
 }
+
+/** Name of a note in the trash: the quota group of a destroyed subvolume is still to be removed. */
+const groupNote = /^group-([0-9]+)$/;
 
 /** Deletes every subvolume in `folder`; returns how many there were. */
 export function emptyTrashTask({ folder }: { readonly folder: string }): number {
   using top = opened(folder);
-  const names = readDirectory(top.fd);
-  for (const name of names) destroyWithNested(top.fd, name);
-  return names.length;
+  const names = readDirectory(top.fd).map((name) => name.toString("latin1"));
+  const noted = names.flatMap((name) => groupNote.exec(name)?.[1] ?? []).map(BigInt);
+  const trees = names.filter((name) => !groupNote.test(name));
+  const destroyed = trees.flatMap((name) => destroyWithNested(top.fd, Buffer.from(name, "latin1")));
+  const left = new Set(removeGroups(top.fd, [...noted, ...destroyed]));
+  for (const group of noted) if (!left.delete(group)) unlinkat(top.fd, `group-${group}`);
+  for (const group of left) writeFileSync(join(folder, `group-${group}`), "");
+  return trees.length;
 }
 
-function destroyWithNested(parentFd: number, name: Uint8Array): void {
+/** Returns the numbers of the subvolumes that went. */
+function destroyWithNested(parentFd: number, name: Uint8Array): readonly bigint[] {
   try {
-    destroyWithGroup(parentFd, name);
+    return [destroy(parentFd, name)];
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return;
+    if (systemCode(error) === "ENOENT") return [];
     if (systemCode(error) !== "ENOTEMPTY") throw error;
-    destroyBelow(parentFd, name);
-    destroyWithGroup(parentFd, name);
+    return [...destroyBelow(parentFd, name), destroy(parentFd, name)];
   }
 }
 
-function destroyWithGroup(parentFd: number, name: Uint8Array): void {
+function destroy(parentFd: number, name: Uint8Array): bigint {
   const id = idOf(parentFd, name);
   destroySubvolume(parentFd, name);
-  removeGroup(parentFd, id);
+  return id;
 }
 
 function idOf(parentFd: number, name: Uint8Array): bigint {
@@ -110,16 +119,18 @@ function idOf(parentFd: number, name: Uint8Array): bigint {
   }
 }
 
-/** Destroys every subvolume below the directory `name`. */
-function destroyBelow(parentFd: number, name: Uint8Array, closed: readonly string[] = []): void {
+/** Destroys every subvolume below the directory `name`; returns their numbers. */
+function destroyBelow(parentFd: number, name: Uint8Array, closed: readonly string[] = []): readonly bigint[] {
   const fd = openat2(parentFd, name, directory);
+  const destroyed: bigint[] = [];
   try {
     for (const child of readDirectory(fd)) {
       const { mode, ino } = statat(fd, child);
       if ((mode & 0o170000) !== 0o040000) continue;
-      if (ino === subvolumeInode) destroyWithNested(fd, child);
-      else if (!closed.includes(child.toString("latin1"))) destroyBelow(fd, child, closed);
+      if (ino === subvolumeInode) destroyed.push(...destroyWithNested(fd, child));
+      else if (!closed.includes(child.toString("latin1"))) destroyed.push(...destroyBelow(fd, child, closed));
     }
+    return destroyed;
   } finally {
     closeFd(fd);
   }
