@@ -81,6 +81,8 @@ type Entry = {
   readonly scope?: PathScope | undefined;
 };
 
+type Look = { readonly name: ByteString; readonly stat: FileStat; readonly whiteout: boolean };
+
 export class TreeDiff {
   readonly #dialect: Dialect;
   readonly #links: boolean;
@@ -121,13 +123,13 @@ export class TreeDiff {
       const merged = pair.merged && !marks.opaque;
       const before = new Set(old === undefined ? [] : namesToLookAt(old, pair.scope));
       const names = namesToLookAt(fresh, pair.scope).sort();
-      const all = names.flatMap((name) => this.#look(fresh, name, marks));
-      const entries = all.filter(({ whiteout }) => !whiteout);
-      const gone = merged
-        ? all.filter(({ name, whiteout }) => whiteout && before.has(name)).map(({ name }) => name)
-        : missing(before, entries);
-      for (const name of gone) yield* say(frame, { kind: "deleted", path: joinPath(pair.path, name) });
-      for (const { name, stat } of entries) {
+      const looks = names.values().flatMap((name) => this.#look(fresh, name, marks));
+      // Nothing is deleted from a directory that is new, so that it need not be looked through before its first entry.
+      const all = old === undefined ? undefined : [...looks];
+      for (const name of all === undefined ? [] : goneOf(all, before, merged))
+        yield* say(frame, { kind: "deleted", path: joinPath(pair.path, name) });
+      for (const { name, stat, whiteout } of all ?? looks) {
+        if (whiteout) continue;
         const path = joinPath(pair.path, name);
         const now = { at: { fd: fresh, name }, stat };
         this.#dialect.check(now.at, stat, path);
@@ -145,11 +147,7 @@ export class TreeDiff {
     }
   }
 
-  #look(
-    fd: number,
-    name: ByteString,
-    marks: DirectoryMarks,
-  ): readonly { readonly name: ByteString; readonly stat: FileStat; readonly whiteout: boolean }[] {
+  #look(fd: number, name: ByteString, marks: DirectoryMarks): readonly Look[] {
     const stat = findStat(fd, name);
     if (stat === undefined) return [];
     return [{ name, stat, whiteout: this.#dialect.isWhiteout({ fd, name }, stat, marks) }];
@@ -211,8 +209,10 @@ function scopeBelow(scope: PathScope | undefined, now: Side, before: Side): Path
   return scope.below.get(now.at.name) ?? "same";
 }
 
-function missing(before: ReadonlySet<ByteString>, entries: readonly { readonly name: ByteString }[]): ByteString[] {
-  const here = new Set(entries.map(({ name }) => name));
+/** Names that the layers below have, and the new tree has not: in a merged directory those that a whiteout stands for. */
+function goneOf(all: readonly Look[], before: ReadonlySet<ByteString>, merged: boolean): ByteString[] {
+  if (merged) return all.filter(({ name, whiteout }) => whiteout && before.has(name)).map(({ name }) => name);
+  const here = new Set(all.filter(({ whiteout }) => !whiteout).map(({ name }) => name));
   return [...before].filter((name) => !here.has(name)).sort();
 }
 
