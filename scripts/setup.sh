@@ -30,7 +30,7 @@ bin/strata --version >/dev/null || true
 system="runc conmon tini busybox"
 case $purpose in
   test | bench) system="$system docker dockerd mkfs.btrfs mkfs.xfs mkfs.ext4 xz bzip2 unshare ip tar skopeo umoci python3 fuse-overlayfs setpriv getfattr flock podman strace" ;;
-  ceph) system="$system docker ceph ceph-fuse ceph-mds ceph-mon ceph-osd unshare tar" ;;
+  ceph) system="$system docker dockerd ceph ceph-fuse ceph-mds ceph-mon ceph-osd unshare tar" ;;
   vm) system="$system ip qemu-system-x86_64 mkfs.btrfs mkfs.xfs mkfs.ext4 btrfs unshare setpriv" ;;
 esac
 # not every distribution has it; without it the suites of the zfs driver are skipped

@@ -18,8 +18,18 @@ export type ShareMaker = {
   readonly signal: AbortSignal | undefined;
 };
 
-/** `$1` is made in what the command mounts on `$2`; they are never part of the script. */
-const start = 'name=$1 on=$2; shift 2; make() { [ -z "$name" ] || mkdir -p -- "$on/$name" || exit 2; }';
+/**
+ * `$1` is made in what the command mounts on `$2`; they are never part of the script. Who goes down looks where it is: a
+ * symlink of the server may lead out of the share, and nothing is made there.
+ */
+const start = `name=$1 on=$2; shift 2; make() {
+  [ -n "$name" ] || return 0; cd -P -- "$on" && share=$(stat -c %d .) || exit 2
+  while :; do
+    each=\${name%%/*}; [ -d "./$each" ] || mkdir -- "./$each" || [ -d "./$each" ] || exit 2
+    [ "$each" != "$name" ] || return 0; name=\${name#*/}
+    [ ! -L "./$each" ] && cd -P -- "./$each" && [ "$(stat -c %d .)" = "$share" ] || { echo "no directory of the share" >&2; exit 2; }
+  done
+}`;
 const mountAndMake = `${start}; "$@" || exit 1; make`;
 /** The mount is there before its server has answered; what the program says when it ends is why it has not. It ends by itself, and takes leave of its server. */
 const serveAndMake = `${start}; "$@" & while kill -0 $! 2>/dev/null; do
@@ -42,6 +52,9 @@ export async function makeOnShare(maker: ShareMaker, path: string): Promise<void
     await mountApart(maker, above, path.slice(cut + 1));
   }
 }
+
+/** The same for who may mount the share itself: only that is mounted, and the program never meets a directory that is missing. */
+export const makeBelowShare = (maker: ShareMaker, path: string): Promise<void> => mountApart(maker, "", path);
 
 /** Mounts a directory of the share where nobody sees it, and makes `name` in it. */
 async function mountApart(maker: ShareMaker, path: string, name = ""): Promise<void> {

@@ -5,12 +5,14 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   statSync,
+  symlinkSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -67,6 +69,21 @@ describe("ceph", () => {
         assert.deepEqual(readdirSync(path), ["0", "1", "2", "3"].slice(0, index));
         writeFileSync(join(path, `${index}`), "");
         await driver.unmount(spec, "use");
+      }
+    }),
+  );
+
+  test(
+    "a cluster that has IPv6 alone",
+    given(async ({ driver, root }) => {
+      await using other = await startCeph(join(scratch.path, "other"), "[::1]");
+      const secret = `@${other.key("app").file}`;
+      for (const [index, mons] of [`[${other.v2}/0,${other.v1}/0]`, other.v1].entries()) {
+        const spec = { name: `v${index}`, options: { mons, secret, user: "app", path: "/six" } };
+        await driver.create(spec);
+        writeFileSync(join(await driver.mount(spec, "use"), `${index}`), "");
+        await driver.unmount(spec, "use");
+        await until("its program ends", () => serverOf(root).length === 0);
       }
     }),
   );
@@ -190,8 +207,8 @@ describe("ceph", () => {
     );
 
   test(
-    "a user of one directory alone has it",
-    given(async ({ driver }) => {
+    "a user of one directory alone has it, and a link out of the cluster is not followed",
+    given(async ({ driver, root }) => {
       const all = { name: "all", options: optionsFor("/") };
       await driver.create(all);
       mkdirSync(join(await driver.mount(all, "use"), "narrow/own"), { recursive: true });
@@ -199,6 +216,10 @@ describe("ceph", () => {
       await driver.create(spec);
       writeFileSync(join(await driver.mount(spec, "use"), "f"), "hello");
       await driver.unmount(spec, "use");
+      symlinkSync(root, join(await driver.mount(all, "use"), "out"));
+      await driver.create({ name: "out", options: optionsFor("/out/made/below") });
+      await assert.rejects(driver.mount({ name: "out", options: optionsFor("/out/made/below") }, "use"));
+      assert.ok(!existsSync(join(root, "made")), "a link leads nobody out of the cluster");
       const path = await driver.mount(all, "use");
       assert.equal(readFileSync(join(path, "narrow/own/below/f"), "utf8"), "hello");
       await driver.unmount(all, "use");

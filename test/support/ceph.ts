@@ -140,6 +140,7 @@ async function makeKeys(folder: string): Promise<void> {
   chmodSync(at("all"), 0o600);
 }
 
+/** A lone OSD that was frozen for longer than four fifths of its grace does not find out that it may answer again. */
 function configOf(folder: string, given: Readonly<Record<"fsid" | "host" | "both", string>>): string {
   const { fsid, host, both } = given;
   const is6 = host.startsWith("[");
@@ -166,6 +167,7 @@ mds data = ${folder}/mds
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg autoscale mode = off
+osd heartbeat grace = 3600
 osd crush chooseleaf type = 0
 mon allow pool size one = true
 mon warn on pool no redundancy = false

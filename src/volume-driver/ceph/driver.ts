@@ -7,13 +7,13 @@
  */
 import { symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { EngineError } from "../../base/errors.ts";
+import { EngineError, isError } from "../../base/errors.ts";
 import type { Pool } from "../../host/pool.ts";
 import { openDirectoryDriver } from "../directory-driver.ts";
 import type { DirectoryKind } from "../directory-kind.ts";
 import type { VolumeDriver } from "../driver.ts";
 import type { MountContext, MountProgram } from "../program-kind.ts";
-import { makeOnShare } from "../share-path.ts";
+import { makeBelowShare, makeOnShare, type ShareMaker } from "../share-path.ts";
 import { formOfKey } from "./key.ts";
 import { doorsOf, formatMonitors, namesOf, resolveMonitors } from "./monitors.ts";
 import { type CephVolume, parseOptions } from "./options.ts";
@@ -58,8 +58,18 @@ async function mount(context: MountContext, target: string): Promise<MountProgra
   await probeMonitors(doorsOf(monitors), namesOf(volume.monitors), context.signal);
   const where = ["-m", formatMonitors(monitors), `--${form}=${key}`];
   const program = (path: string): MountProgram => programFor({ ...volume, path }, where, target);
-  if (volume.path !== "") await makeOnShare({ program, target, deadline, signal: context.signal }, volume.path);
+  if (volume.path !== "") await makePath({ program, target, deadline, signal: context.signal }, volume.path);
   return program(volume.path);
+}
+
+/** From the root, where the user may: a ceph-fuse whose directory is missing keeps what it looked at from others for a minute. */
+async function makePath(maker: ShareMaker, path: string): Promise<void> {
+  try {
+    await makeBelowShare(maker, path);
+  } catch (error) {
+    if (!isError(error, "forbidden")) throw error;
+    await makeOnShare(maker, path);
+  }
 }
 
 function programFor(volume: CephVolume, where: readonly string[], target: string): MountProgram {
