@@ -33,7 +33,7 @@ export async function overlayChangesTar(
   ...[write, options = {}]: [write: (chunk: Uint8Array) => Promise<void>, options?: OverlayTarOptions]
 ): Promise<void> {
   await withBoth(upper, lowerView, (fresh, old) =>
-    writeLayer(new TreeDiff(readOverlay, { links: true }).differences(fresh, old), {
+    writeLayer(new TreeDiff(readOverlay, { links: true }).unread(fresh, old), {
       names: readNames,
       write,
       ...options,

@@ -8,8 +8,8 @@
  * Two entries are the same when mode, owner, device number and attributes agree and, but for directories, time, size
  * and link target. Synchronous generators: for workers; descriptors in a difference are good until the next one.
  */
-import { closeRead, type FileStat, O, readDirectory } from "../host/sys.ts";
-import { type ByteString, bytesOf, joinPath, nameOf } from "./bytes.ts";
+import { closeRead, type FileStat, O, readNames } from "../host/sys.ts";
+import { type ByteString, joinPath, nameOf } from "./bytes.ts";
 import type { PathScope } from "./path-scope.ts";
 import { findStat, isDirectory, isFile, isSymlink, type Location } from "./root-tree.ts";
 import { sameContent } from "./same-content.ts";
@@ -25,6 +25,9 @@ export type Difference =
       readonly at: Location;
       readonly stat: FileStat;
     };
+
+/** A regular file, as its directory says, in a directory that is new. Nobody has looked at it. */
+export type NewFile = { readonly kind: "new file"; readonly path: ByteString; readonly at: Location };
 
 /** How the new tree says what it means. */
 export type Dialect = {
@@ -81,12 +84,16 @@ type Entry = {
   readonly scope?: PathScope | undefined;
 };
 
-type Look = { readonly name: ByteString; readonly stat: FileStat; readonly whiteout: boolean };
+type Walk = Generator<Difference | NewFile, void, undefined>;
+/** Without a stat: a regular file that is not looked at. */
+type Look = { readonly name: ByteString; readonly stat: FileStat | undefined; readonly whiteout: boolean };
+type Looking = { readonly marks: DirectoryMarks; readonly files: ReadonlySet<ByteString> | undefined };
 
 export class TreeDiff {
   readonly #dialect: Dialect;
   readonly #links: boolean;
   readonly #scope: PathScope | undefined;
+  #unread = false;
 
   constructor(dialect: Dialect, options: DiffOptions = {}) {
     this.#dialect = dialect;
@@ -96,6 +103,16 @@ export class TreeDiff {
 
   /** `fresh` and `old` are open directories. */
   *differences(fresh: number, old: number): Generator<Difference, void, undefined> {
+    for (const difference of this.#differences(fresh, old)) if (difference.kind !== "new file") yield difference;
+  }
+
+  /** The same, for one who opens files anyway and looks at them then. */
+  *unread(fresh: number, old: number): Generator<Difference | NewFile, void, undefined> {
+    this.#unread = true;
+    yield* this.#differences(fresh, old);
+  }
+
+  *#differences(fresh: number, old: number): Walk {
     const sides = this.#sides({ fd: fresh, name: "" }, { fd: old, name: "" });
     if (sides === undefined) return;
     const { now, before } = sides;
@@ -113,7 +130,7 @@ export class TreeDiff {
     return { now: { at: fresh, stat }, before: { at: old, stat: oldStat } };
   }
 
-  *#directory(pair: Pair, frame: Frame): Generator<Difference, void, undefined> {
+  *#directory(pair: Pair, frame: Frame): Walk {
     const fresh = reopen(pair.fresh);
     if (fresh === undefined) return;
     let old: number | undefined;
@@ -122,8 +139,10 @@ export class TreeDiff {
       const marks = this.#dialect.marks({ fd: fresh, name: "" });
       const merged = pair.merged && !marks.opaque;
       const before = new Set(old === undefined ? [] : namesToLookAt(old, pair.scope));
-      const names = namesToLookAt(fresh, pair.scope).sort();
-      const looks = names.values().flatMap((name) => this.#look(fresh, name, marks));
+      // An empty file may stand for a deletion.
+      const files = this.#unread && old === undefined && !marks.xattrWhiteouts ? new Set<ByteString>() : undefined;
+      const names = namesToLookAt(fresh, pair.scope, files).sort();
+      const looks = names.values().flatMap((name) => this.#look(fresh, name, { marks, files }));
       // Nothing is deleted from a directory that is new, so that it need not be looked through before its first entry.
       const all = old === undefined ? undefined : [...looks];
       for (const name of all === undefined ? [] : goneOf(all, before, merged))
@@ -131,6 +150,10 @@ export class TreeDiff {
       for (const { name, stat, whiteout } of all ?? looks) {
         if (whiteout) continue;
         const path = joinPath(pair.path, name);
+        if (stat === undefined) {
+          yield* say(frame, { kind: "new file", path, at: { fd: fresh, name } });
+          continue;
+        }
         const now = { at: { fd: fresh, name }, stat };
         this.#dialect.check(now.at, stat, path);
         const oldStat = old !== undefined && before.has(name) ? findStat(old, name) : undefined;
@@ -147,19 +170,20 @@ export class TreeDiff {
     }
   }
 
-  #look(fd: number, name: ByteString, marks: DirectoryMarks): readonly Look[] {
+  #look(fd: number, name: ByteString, { marks, files }: Looking): readonly Look[] {
+    if (files?.has(name) === true) return [{ name, stat: undefined, whiteout: false }];
     const stat = findStat(fd, name);
     if (stat === undefined) return [];
     return [{ name, stat, whiteout: this.#dialect.isWhiteout({ fd, name }, stat, marks) }];
   }
 
-  *#added({ path, now, merged }: Entry, frame: Frame): Generator<Difference, void, undefined> {
+  *#added({ path, now, merged }: Entry, frame: Frame): Walk {
     yield* say(frame, { kind: "added", path, at: now.at, stat: now.stat });
     if (!isDirectory(now.stat.mode)) return;
     yield* this.#directory({ path, fresh: now.at, old: undefined, merged }, { parent: frame, pending: undefined });
   }
 
-  *#both({ path, now, merged, scope }: Entry, before: Side, frame: Frame): Generator<Difference, void, undefined> {
+  *#both({ path, now, merged, scope }: Entry, before: Side, frame: Frame): Walk {
     const difference: Difference = { kind: "modified", path, at: now.at, stat: now.stat };
     const changed = this.#differ(now, before);
     if (changed) yield* say(frame, difference);
@@ -187,7 +211,7 @@ export class TreeDiff {
 }
 
 /** Passes on a difference, after the directories that lead to it. */
-function* say(frame: Frame, difference: Difference): Generator<Difference, void, undefined> {
+function* say(frame: Frame, difference: Difference | NewFile): Walk {
   const leading: Difference[] = [];
   for (let at: Frame | undefined = frame; at !== undefined; at = at.parent) {
     if (at.pending !== undefined) leading.push(at.pending);
@@ -198,8 +222,8 @@ function* say(frame: Frame, difference: Difference): Generator<Difference, void,
 }
 
 /** Everything in a directory, or where its names are known to be the same, those that lead to candidates. */
-function namesToLookAt(fd: number, scope: PathScope | undefined): ByteString[] {
-  if (scope === undefined || scope.listed) return readDirectory(fd).map(bytesOf);
+function namesToLookAt(fd: number, scope: PathScope | undefined, files?: Set<ByteString>): ByteString[] {
+  if (scope === undefined || scope.listed) return readNames(fd, files);
   return [...scope.below.keys()].filter((name) => findStat(fd, name) !== undefined);
 }
 

@@ -7,7 +7,7 @@ import { EngineError } from "../base/errors.ts";
 import { byteText, quoted, splitPath } from "./bytes.ts";
 import { isDirectory } from "./root-tree.ts";
 import type { TreeCopy } from "./tree-copy.ts";
-import type { Difference } from "./tree-diff.ts";
+import type { Difference, NewFile } from "./tree-diff.ts";
 import { TarWriter } from "./write-tar.ts";
 import { TreeWriter, type XattrNames } from "./write-tree.ts";
 
@@ -34,7 +34,7 @@ export type TarTimes = {
 };
 
 export async function writeLayer(
-  differences: Iterable<Difference>,
+  differences: Iterable<Difference | NewFile>,
   { names, write, exactTimes, copy }: LayerWriting,
 ): Promise<void> {
   const tar = new TarWriter(write);
@@ -52,6 +52,7 @@ export async function writeLayer(
         type: "file",
         mode: 0o600,
       });
+    else if (difference.kind === "new file") await tree.addFile(difference.at, difference.path);
     else await tree.add(difference.at, difference.stat, difference.path === "" ? "./" : difference.path);
   }
   await tar.finish();

@@ -114,16 +114,12 @@ export class TreeWriter {
 
   /** Writes what `at` names as `path`, without what is in it. False when it vanished or cannot be in a tar. */
   async add(at: Location, stat: FileStat, path: ByteString): Promise<boolean> {
-    if (path.length > longestPath)
-      throw new EngineError(
-        "unsupported",
-        `${quoted(path)}... has a path of ${path.length} bytes: no archive holds it`,
-      );
+    checkLength(path);
     const type = entryType(stat.mode);
     if (type === undefined) return false;
     try {
-      if (await this.#link(stat, type, path)) return true;
       if (type === "file") return await this.#file(at, path);
+      if (await this.#link(stat, type, path)) return true;
       const link = type === "symlink" ? bytesOf(readlinkat(at.fd, nameOf(at.name))) : "";
       const { rdevMajor: major, rdevMinor: minor } = stat;
       const device = type === "char" || type === "block" ? { major, minor } : {};
@@ -139,11 +135,23 @@ export class TreeWriter {
     }
   }
 
+  /** The same for a regular file that nobody has looked at yet. */
+  async addFile(at: Location, path: ByteString): Promise<boolean> {
+    checkLength(path);
+    try {
+      return await this.#file(at, path);
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  }
+
   async #file(at: Location, path: ByteString): Promise<boolean> {
     const fd = openQuietly(at.fd, nameOf(at.name), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
     try {
       const stat = statat(fd, "");
       if (!isFile(stat.mode)) return false;
+      if (await this.#link(stat, "file", path)) return true;
       const attributes = this.#attributes({ fd, name: "" }, stat, path);
       const map = this.#sparse && stat.blocks * 512 < stat.size ? sparseMapOf(fd, stat.size) : undefined;
       if (map !== undefined) {
@@ -198,6 +206,11 @@ export class TreeWriter {
   #remember(stat: FileStat, path: ByteString): void {
     if (stat.nlink > 1 && fileType(stat.mode) !== constants.S_IFDIR) this.#linked.set(`${stat.dev}:${stat.ino}`, path);
   }
+}
+
+function checkLength(path: ByteString): void {
+  if (path.length > longestPath)
+    throw new EngineError("unsupported", `${quoted(path)}... has a path of ${path.length} bytes: no archive holds it`);
 }
 
 function entryType(mode: number): EntryType | undefined {

@@ -230,11 +230,19 @@ export function statat(dirFd: number, name: Name, follow = false): FileStat {
     ctimeNsec: word(26),
     nlink: word(4),
     ino: long(4),
-    dev: makeDevice(word(34), word(35)),
+    dev: deviceOf(word(34), word(35)),
     rdevMajor: word(32),
     rdevMinor: word(33),
-    blocks: Number(long(6)),
+    blocks: word(12) + word(13) * 0x1_0000_0000,
   };
+}
+
+let latest = { major: -1, minor: -1, device: 0n };
+
+/** Most files are on the device of the one before. */
+function deviceOf(major: number, minor: number): bigint {
+  if (latest.major !== major || latest.minor !== minor) latest = { major, minor, device: makeDevice(major, minor) };
+  return latest.device;
 }
 
 /** glibc's makedev, so that numbers compare with those of Node's stat. */
@@ -247,16 +255,36 @@ function makeDevice(major: number, minor: number): bigint {
 /** Names in an open directory, without `.` and `..`, in the filesystem's order. Always from the beginning. */
 export function readDirectory(fd: number): Buffer[] {
   const names: Buffer[] = [];
+  eachEntry(fd, (start, end) => names.push(Buffer.from(scratch.subarray(start, end))));
+  return names;
+}
+
+/** As {@link readDirectory}, one character for each byte. With `files`, those that the filesystem calls regular files. */
+export function readNames(fd: number, files?: Set<string>): string[] {
+  const names: string[] = [];
+  eachEntry(fd, (start, end) => {
+    const name = scratch.toString("latin1", start, end);
+    names.push(name);
+    if (scratch[start - 1] === regularFile) files?.add(name);
+  });
+  return names;
+}
+
+/** DT_REG of struct linux_dirent64. */
+const regularFile = 8;
+
+/** Where names begin and end in `scratch`; their types stand before them. */
+function eachEntry(fd: number, use: (start: number, end: number) => void): void {
   check(calls.lseek(fd, 0, 0), "lseek");
   for (;;) {
     const length = check(calls.getdents64(fd, scratch, scratch.length), "getdents64");
-    if (length === 0) return names;
+    if (length === 0) return;
     // struct linux_dirent64: ino 8, offset 8, record length 2, type 1, name with a NUL.
     for (let at = 0; at < length; at += scratch.readUInt16LE(at + 16)) {
       const start = at + 19;
       const end = scratch.indexOf(0, start);
       const dots = scratch[start] === 0x2e && (end === start + 1 || (scratch[start + 1] === 0x2e && end === start + 2));
-      if (!dots) names.push(Buffer.from(scratch.subarray(start, end)));
+      if (!dots) use(start, end);
     }
   }
 }
