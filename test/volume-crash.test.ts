@@ -17,7 +17,7 @@ import { busyboxTar, type Daemon, scratchFolder, startStrata, succeed, unmountBe
 import { endProcesses, processesBelow } from "./support/processes.ts";
 import { seededRandom } from "./support/random.ts";
 import { until } from "./support/until.ts";
-import { image, lookAt, type Seen, VolumeClient, type VolumeWorld } from "./support/volume-load.ts";
+import { image, lasting, lookAt, type Seen, VolumeClient, type VolumeWorld } from "./support/volume-load.ts";
 
 const kills = Number(process.env.STRATA_VOLUME_KILLS ?? 8);
 const seed = Number(process.env.STRATA_SEED ?? Date.now() % 2 ** 31);
@@ -205,7 +205,8 @@ function endOne({ world, clients }: Run): readonly string[] {
   if (world.random() < 0.4) return [];
   for (const { containers } of clients)
     for (const [name, known] of containers) {
-      if (!known.running || known.pid === undefined) continue;
+      // One that was being stopped may have ended already.
+      if (!known.running || known.pid === undefined || !isLasting(known.pid)) continue;
       process.kill(known.pid, "SIGKILL");
       known.running = false;
       delete known.pid;
@@ -213,6 +214,14 @@ function endOne({ world, clients }: Run): readonly string[] {
       return [name];
     }
   return [];
+}
+
+function isLasting(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8") === `${lasting.join("\0")}\0`;
+  } catch {
+    return false;
+  }
 }
 
 async function ordeal(run: Run): Promise<void> {

@@ -49,6 +49,8 @@ type Act = {
 };
 
 export const image = "bb";
+/** What containers run. */
+export const lasting = ["sleep", "100000"];
 const nothing: Content = { must: new Set(), may: new Set() };
 const mostVolumes = 4;
 const mostContainers = 3;
@@ -201,7 +203,7 @@ export class VolumeClient {
         path: `/containers/create?name=${name}`,
         json: {
           Image: image,
-          Cmd: ["sleep", "100000"],
+          Cmd: lasting,
           HostConfig: { NetworkMode: "none", Binds: [`${volume}:/d`] },
         },
       },
@@ -252,6 +254,7 @@ export class VolumeClient {
       // Its process goes first.
       doubtful: ({ containers }) => {
         known.running = containers.get(name)?.running === true;
+        if (!known.running) delete known.pid;
       },
     };
   }
