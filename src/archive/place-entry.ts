@@ -121,55 +121,74 @@ async function placeFile(
   reader: EntryContent,
   options: PlaceOptions,
 ): Promise<Omit<Placed, "path">> {
-  using file = new NewFile(target, entry, options);
-  let crc = 0;
-  await options.writeContent?.(file.fd, entry);
-  for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
-    crc = crc32(piece, crc);
-    file.write(piece);
+  const mode = modeAtCreation(target.directory, entry);
+  const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
+  try {
+    let crc = 0;
+    await options.writeContent?.(fd, entry);
+    for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
+      crc = crc32(piece, crc);
+      writeAll(fd, piece);
+    }
+    finishFile({ fd, directory: target.directory, mode }, entry, options);
+    return { size: entry.size, crc, kept: false, linkedTo: undefined };
+  } finally {
+    closeFd(fd);
   }
-  file.finish();
-  return { size: entry.size, crc, kept: false, linkedTo: undefined };
+}
+
+/** `mode` as its creation gave it. */
+type Created = { readonly fd: number; readonly directory: Directory; readonly mode: number | undefined };
+
+/** Gives a file that has its content everything else that its entry says. */
+function finishFile(file: Created, entry: TarEntry, options: PlaceOptions): void {
+  const { fd, directory, mode } = file;
+  ownFile(file, entry, options);
+  dropInheritedAcl(directory, fd, "");
+  setXattrs(fd, "", entry, options);
+  if (mode === undefined) fchmodSync(fd, entry.mode);
+  setTime(fd, "", entry);
+}
+
+function ownFile({ fd, directory }: Created, entry: TarEntry, options: PlaceOptions): void {
+  const owner = options.owner ?? entry;
+  // The engine is root, so what it makes is root's already.
+  if (owner.uid !== 0 || owner.gid !== 0 || !directory.givesRootGroup) fchownSync(fd, owner.uid, owner.gid);
 }
 
 /** A file that was created for an entry; it has the entry's attributes once it is finished. */
 export class NewFile implements Disposable {
-  readonly fd: number;
-  readonly #directory: Directory;
+  readonly #created: Created;
   readonly #entry: TarEntry;
   readonly #options: PlaceOptions;
-  readonly #mode: number | undefined;
 
   constructor(target: Target, entry: TarEntry, options: PlaceOptions) {
-    this.#directory = target.directory;
+    const mode = modeAtCreation(target.directory, entry);
+    const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
+    this.#created = { fd, directory: target.directory, mode };
     this.#entry = entry;
     this.#options = options;
-    this.#mode = modeAtCreation(target.directory, entry);
-    this.fd = createFile(target, entry, { ...options, mode: this.#mode ?? 0o600 });
+  }
+
+  get fd(): number {
+    return this.#created.fd;
+  }
+
+  /** Its creation gave it its mode, and it has no attributes that a write would take away: what follows may be another's. */
+  get isPlain(): boolean {
+    return this.#created.mode !== undefined;
   }
 
   write(piece: Uint8Array): void {
     writeAll(this.fd, piece);
   }
 
-  /** Its creation gave it its mode, and it has no attributes that a write would take away: what follows may be another's. */
-  get isPlain(): boolean {
-    return this.#mode !== undefined;
-  }
-
   own(): void {
-    const owner = this.#options.owner ?? this.#entry;
-    // The engine is root, so what it makes is root's already.
-    if (owner.uid !== 0 || owner.gid !== 0 || !this.#directory.givesRootGroup)
-      fchownSync(this.fd, owner.uid, owner.gid);
+    ownFile(this.#created, this.#entry, this.#options);
   }
 
   finish(): void {
-    this.own();
-    dropInheritedAcl(this.#directory, this.fd, "");
-    setXattrs(this.fd, "", this.#entry, this.#options);
-    if (this.#mode === undefined) fchmodSync(this.fd, this.#entry.mode);
-    setTime(this.fd, "", this.#entry);
+    finishFile(this.#created, this.#entry, this.#options);
   }
 
   [Symbol.dispose](): void {
