@@ -1,7 +1,7 @@
 /**
  * Volumes on servers, in a virtual machine whose kernel has their clients (part of `npm run test:vm`): the drivers nfs and
  * cifs through the conformance suite, against the kernel's NFS server and Samba in the same guest, and limits of local volumes by
- * project quotas.
+ * project quotas; and containers of the daemon on volumes of both.
  */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync } from "node:fs";
@@ -29,7 +29,10 @@ const skip = !qemu
     : false;
 
 describe("volumes on servers", { skip, timeout }, () => {
-  for (const [title, script] of [["the drivers nfs and cifs", "volume-drivers"]])
+  for (const [title, script] of [
+    ["the drivers nfs and cifs", "volume-drivers"],
+    ["containers of the daemon on them", "volume-story"],
+  ])
     test(title ?? "", { timeout }, async (context) => {
       assert.ok(found !== undefined);
       mkdirSync(cache, { recursive: true });

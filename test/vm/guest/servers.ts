@@ -3,7 +3,7 @@
  * can be cut: then packets vanish, as they do when a server loses its power. They share folders of the data disk.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export const server = "10.9.0.2";
@@ -38,6 +38,9 @@ export async function startServers(device: string): Promise<void> {
   run("ip", "link", "set", "wire", "up");
   for (const words of ["address add 10.9.0.2/24 dev far", "link set far up", "link set lo up"])
     run("ip", "-n", "servers", ...words.split(" "));
+  // So that a connection to a server that is away waits for it, as it does behind a router.
+  const address = /link\/ether (\S+)/.exec(run("ip", "-n", "servers", "link", "show", "far"))?.[1] ?? "";
+  run("ip", "neighbour", "replace", "10.9.0.2", "lladdr", address, "dev", "wire", "nud", "permanent");
   serveNfs();
   serveSmb();
   for (
@@ -91,8 +94,28 @@ function serveSmb(): void {
   there("smbd", "-D", "-s", "/var/samba/smb.conf");
 }
 
-/** From here on every packet to the servers is lost. */
-export const cutWire = (): void => void run("ip", "link", "set", "wire", "down");
+/** From here on every packet to the servers and from them is lost, without a word to who sends it. */
+export const cutWire = (): void => void run("ip", "-n", "servers", "link", "set", "far", "down");
 
 /** The servers are there again, with what they had. */
-export const mendWire = (): void => void run("ip", "link", "set", "wire", "up");
+export const mendWire = (): void => void run("ip", "-n", "servers", "link", "set", "far", "up");
+
+/** From here on Samba takes what is sent to it, and answers nothing. */
+export const stopSamba = (): void => signalSamba("SIGSTOP");
+
+export const wakeSamba = (): void => signalSamba("SIGCONT");
+
+/** It has a process for each connection. */
+function signalSamba(signal: NodeJS.Signals): void {
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)))
+    if (commandOf(pid) === "smbd\n") process.kill(Number(pid), signal);
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8");
+  } catch {
+    // It ended.
+    return "";
+  }
+}
