@@ -127,7 +127,8 @@ export async function launch({
       child.kill("SIGKILL");
       throw new Error(`${program} did not start:\n${readLog().slice(-4000)}`);
     }
-    await sleep(15);
+    // Asking takes from what starts, and who is given much time runs where that is slow.
+    await sleep(patience / 8000);
   }
   const host = `unix://${socket}`;
   const env = { DOCKER_HOST: host, DOCKER_BUILDKIT: "0", DOCKER_CLI_HINTS: "false" };

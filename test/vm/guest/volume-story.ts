@@ -110,7 +110,7 @@ const warningsIn = ({ text }: Answer): string => (JSON.parse(text).Warnings ?? [
 
 /** Begins a container on each volume that counts into a file of it, a line a time. */
 async function beginWriters(): Promise<void> {
-  const count = "i=0; until [ -e /signs/end ]; do i=$((i+1)); echo $i >>/d/lines || exit 1; sleep 1; done";
+  const count = "i=0; until [ -e /signs/end ]; do i=$((i+1)); echo $i >>/d/lines || exit 1; sleep 2; done";
   for (const name of names) {
     await make(`writer-${name}`, [`${name}:/d:nocopy`, `${signs}:/signs`], count);
     await startIt(`writer-${name}`, 204);
