@@ -221,7 +221,8 @@ describe("containers with volumes of servers", () => {
         Object.keys(all).map((index) => `${Number(index) + 1}`),
         "every line once, in order",
       );
-      assert.equal((await remove(`/volumes/${name}`, 409)).status, 409, "the ended container has it");
+      // The container that ended still has it.
+      await remove(`/volumes/${name}`, 409);
       await remove(`/containers/writer-${name}`, 204);
       await remove(`/volumes/${name}`, 204);
       assert.equal(onServer(name, "f"), "kept\n", "the server keeps it");
