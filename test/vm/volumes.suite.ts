@@ -40,6 +40,7 @@ describe("volumes on servers", { skip, timeout }, () => {
       const projectDisk = join(cache, "project.img");
       const kernel = makeFirstRoot(found, cache);
       if (!existsSync(systemDisk)) await makeSystemDisk(systemDisk, { fill: (root) => copyServices(packages, root) });
+      const commit = await succeed("git", ["rev-parse", "--short", "HEAD"]).catch(() => "unknown");
       await makeProjectDisk(projectDisk);
       using scratch = scratchFolder();
       const dataDisk = join(scratch.path, "disk.sock");
@@ -48,7 +49,6 @@ describe("volumes on servers", { skip, timeout }, () => {
       await using machine = await Machine.boot(options);
       const command = ["sh", "-c", `uname -srv; exec node /strata/test/vm/guest/${script}.js ${dataDevice} 2>&1`];
       const { status, text } = await machine.order({ do: "run", command, deadline: timeout }, timeout);
-      const commit = await succeed("git", ["rev-parse", "--short", "HEAD"]).catch(() => "unknown");
       context.diagnostic(`commit ${commit.trim()}, kernel ${text}`);
       assert.equal(status, 0, text);
     });
