@@ -33,8 +33,9 @@ export async function runDaemon(flags: Readonly<Record<string, unknown>>): Promi
   await using stack = new AsyncDisposableStack();
   const engine = stack.use(await openEngine(engineOptions(settings, log)));
   const api = stack.use(await serve(engine, settings, log));
-  await listen(api, settings, log);
+  // Who is answered may look for it.
   if (settings.pidfile !== undefined) await holdPidFile(settings.pidfile, stack);
+  await listen(api, settings, log);
   log.info({ dataRoot: engine.dataRoot, driver: engine.layers.driverName }, "the engine is up");
   flushCompileCache();
   // what only the start needed

@@ -70,7 +70,7 @@ test("an exec outlives the engine: it is known again, and its exit code is told"
     async ({ containers, events, layers }) => {
       const { running, command, pid, containerId } = containers.getExec(slow);
       assert.deepEqual([running, command.at(-1)?.endsWith("exit 9"), containerId], [true, true, id]);
-      assert.match(await readFile(`/proc/${pid}/cmdline`, "utf8"), /exit 9/);
+      await until("it runs its program", async () => /exit 9/.test(await readFile(`/proc/${pid}/cmdline`, "utf8")));
       await assert.rejects(containers.startExec(slow, { attached: false, tty: false }), { code: "conflict" });
       const died: string[] = [];
       const forget = events.subscribe(({ action, attributes }) => {

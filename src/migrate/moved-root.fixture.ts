@@ -54,7 +54,9 @@ export type Opened = AsyncDisposable & {
   readonly driver: string;
 };
 
-export const idOf = (index: number): string => createHash("sha256").update(`container ${index}`).digest("hex");
+/** Of this process alone: others may have mounts of theirs in this namespace, and a mount tells of its container by its id. */
+export const idOf = (index: number): string =>
+  createHash("sha256").update(`container ${index} of ${process.pid}`).digest("hex");
 
 type MakeOptions = {
   readonly seed: number;
