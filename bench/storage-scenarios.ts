@@ -86,7 +86,7 @@ async function fillContainer(daemon: Daemon, name: string): Promise<void> {
 
 const committing = (name: string): Timed => ({
   name: "commit of 5,000 new files",
-  rounds: 7,
+  rounds: 15,
   goal: 0.5,
   step: (daemon, round) =>
     ask(daemon, { method: "POST", path: `/v1.41/commit?container=${name}&repo=${name}&tag=${round}`, json: {} }),
