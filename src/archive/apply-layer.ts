@@ -9,7 +9,6 @@
  * recipe is gone then. Synchronous calls inside: for workers.
  */
 import { createHash } from "node:crypto";
-import { crc32 } from "node:zlib";
 import { EngineError, isError } from "../base/errors.ts";
 import {
   closeFd,
@@ -35,11 +34,12 @@ import {
   type Placed,
   type PlaceOptions,
   placeEntry,
+  pour,
   setTime,
   storedXattr,
 } from "./place-entry.ts";
 import { type TarEntry, TarReader } from "./read-tar.ts";
-import { RecipeWriter, writeAll } from "./recipe-writer.ts";
+import { RecipeWriter } from "./recipe-writer.ts";
 import { findStat, isDirectory, isFile, type Location, openDirectory, RootTree, resetDirectory } from "./root-tree.ts";
 
 export type ApplyOptions = {
@@ -133,11 +133,7 @@ type Copied = { readonly reader: TarReader; readonly files: OpenFiles };
 /** Gives a file its content and time, and closes it; undefined: it has them. Returns the content's checksum. */
 async function fillFile(fd: number | undefined, entry: TarEntry, reader: TarReader): Promise<number> {
   try {
-    let crc = 0;
-    for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
-      crc = crc32(piece, crc);
-      if (fd !== undefined) writeAll(fd, piece);
-    }
+    const crc = await pour(reader, fd);
     if (fd !== undefined) setTime(fd, "", entry);
     return crc;
   } catch (error) {

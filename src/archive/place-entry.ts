@@ -124,17 +124,23 @@ async function placeFile(
   const mode = modeAtCreation(target.directory, entry);
   const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
   try {
-    let crc = 0;
     await options.writeContent?.(fd, entry);
-    for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
-      crc = crc32(piece, crc);
-      writeAll(fd, piece);
-    }
+    const crc = await pour(reader, fd);
     finishFile({ fd, directory: target.directory, mode }, entry, options);
     return { size: entry.size, crc, kept: false, linkedTo: undefined };
   } finally {
     closeFd(fd);
   }
+}
+
+/** Reads an entry's content to its end, into a file where one is given. Returns its checksum. */
+export async function pour(content: EntryContent, fd: number | undefined): Promise<number> {
+  let crc = 0;
+  for (let piece = await content.read(); piece !== undefined; piece = await content.read()) {
+    crc = crc32(piece, crc);
+    if (fd !== undefined) writeAll(fd, piece);
+  }
+  return crc;
 }
 
 /** `mode` as its creation gave it. */
