@@ -28,7 +28,7 @@ import { endProcesses, processesBelow } from "./support/processes.ts";
 import { asFlags } from "./support/served-options.ts";
 import { until } from "./support/until.ts";
 import { dropUses, endUses, makeFilled, type UsedWorld, useOverKill } from "./support/used-volumes.ts";
-import { type Plugin, startPlugin } from "./support/volume-plugin.ts";
+import { type Plugin, startPlugin, stockPlugin } from "./support/volume-plugin.ts";
 
 const glusterd = { kind: "program", name: "glusterd", advice: "" } as const;
 const absent = (await missingOf([glusterd])).length > 0 ? "glusterd is not installed" : cannotMakePool();
@@ -40,6 +40,8 @@ const stopTimeout = ["--stop-timeout", "1"];
 
 /** Of others: what uses volumes by the plugin. */
 type Engine = {
+  /** The name under which it knows the plugin. */
+  readonly plugin: string;
   readonly run: (args: readonly string[]) => Promise<CommandResult>;
   readonly ok: (args: readonly string[]) => Promise<string>;
   /** Kills it; afterwards the container `two` runs again. Undefined where nothing runs that could be killed. */
@@ -109,7 +111,9 @@ describe("volumes of zfs, btrfs and a cluster", { skip }, () => {
     const start = (): Promise<Daemon> => startDockerd(join(home, "dockerd"), join(home, "docker"), "vfs");
     let dockerd = await start();
     stack.defer(() => dockerd.stop());
+    const { name, socket } = stockPlugin();
     const engine: Engine = {
+      plugin: name,
       run: (args) => dockerd.docker(args),
       ok: (args) => dockerd.ok(args),
       restart: async () => {
@@ -119,7 +123,7 @@ describe("volumes of zfs, btrfs and a cluster", { skip }, () => {
         await dockerd.ok(["start", "two"]);
       },
     };
-    await useByPlugin(engine, () => startPlugin(home, "/run/docker/plugins/strata.sock"));
+    await useByPlugin(engine, () => startPlugin(home, socket));
   });
 
   test("podman uses them by the plugin, over a killed plugin", { skip: !podmanIsHere() && "no podman" }, async () => {
@@ -128,7 +132,7 @@ describe("volumes of zfs, btrfs and a cluster", { skip }, () => {
     stack.defer(() => endProcesses(home));
     const socket = join(home, "strata.sock");
     const podman = setUpPodman(join(home, "podman"), { plugins: { strata: socket } });
-    await useByPlugin({ ...podman, restart: undefined }, () => startPlugin(home, socket));
+    await useByPlugin({ ...podman, plugin: "strata", restart: undefined }, () => startPlugin(home, socket));
   });
 
   async function useByPlugin(engine: Engine, start: () => Promise<Plugin>): Promise<void> {
@@ -150,7 +154,7 @@ describe("volumes of zfs, btrfs and a cluster", { skip }, () => {
     await engine.ok(["import", join(scratch.path, "bb.tar"), "bb"]);
     for (const name of names) {
       const options = asFlags([`driver=${name}`, ...optionsOf(name, "stock")]);
-      await engine.ok(["volume", "create", "--driver", "strata", ...options, `p-${name}`]);
+      await engine.ok(["volume", "create", "--driver", engine.plugin, ...options, `p-${name}`]);
     }
     await runs("one");
     for (const name of names) await engine.ok(["exec", "one", "sh", "-c", `echo in-${name} >/${name}/f`]);

@@ -26,13 +26,13 @@ import { asFlags, s3Options, sshfsOptions } from "./support/served-options.ts";
 import { type Sshd, sshdProgram, startSshd } from "./support/sshd.ts";
 import { type S3Server, startS3, swiftIsHere } from "./support/swift.ts";
 import { until } from "./support/until.ts";
-import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
+import { callPlugin, type Plugin, startPlugin, stockPlugin } from "./support/volume-plugin.ts";
 
 const programs = ["/usr/bin/gocryptfs", "/usr/bin/sshfs", "/usr/bin/rclone", sshdProgram ?? ""];
 const absent = !swiftIsHere || !programs.every(existsSync) ? "a program that mounts, or a server, is not here" : false;
 const skip = process.getuid?.() === 0 ? absent : "the plugin needs root";
 
-const pluginSocket = "/run/docker/plugins/strata.sock";
+const { name: pluginName, socket: pluginSocket } = stockPlugin();
 const drivers = ["encrypted", "sshfs", "s3"] as const;
 type Driver = (typeof drivers)[number];
 const encryptionKey = "a key that nobody sees";
@@ -69,10 +69,10 @@ async function makeVolumes(world: World): Promise<void> {
   await world.s3.makeBucket("volumes");
   await each(async (driver) => {
     const options = asFlags([`driver=${driver}`, ...optionsOf(world, driver)]);
-    await dockerd.ok(["volume", "create", "-d", "strata", ...options, `v-${driver}`]);
+    await dockerd.ok(["volume", "create", "-d", pluginName, ...options, `v-${driver}`]);
     const format = "{{.Driver}} {{.Scope}} {{.Mountpoint}} {{.Status.driver}}";
     const shown = await dockerd.ok(["volume", "inspect", "-f", format, `v-${driver}`]);
-    assert.equal(shown, `strata local ${placeOf(world.plugin, driver)} ${driver}`);
+    assert.equal(shown, `${pluginName} local ${placeOf(world.plugin, driver)} ${driver}`);
   });
   for (const [driver, option, says] of [
     ["encrypted", "key=clear-text-key", /create bad: VolumeDriver.Create: the option key takes a reference/],
@@ -81,7 +81,7 @@ async function makeVolumes(world: World): Promise<void> {
     ["s3", "bucket=b", /missing required option: "endpoint"/],
   ] as const) {
     const flags = asFlags([`driver=${driver}`, option]);
-    const { code, stderr } = await dockerd.docker(["volume", "create", "-d", "strata", ...flags, "bad"]);
+    const { code, stderr } = await dockerd.docker(["volume", "create", "-d", pluginName, ...flags, "bad"]);
     assert.notEqual(code, 0);
     assert.match(stderr, says);
     assert.ok(!stderr.includes("clear-text-key"), stderr);

@@ -21,9 +21,9 @@ import { hungOptions } from "./support/hung-volumes.ts";
 import { type Podman, podmanIsHere, setUpPodman } from "./support/podman.ts";
 import { endProcesses } from "./support/processes.ts";
 import { until } from "./support/until.ts";
-import { callPlugin, type Plugin, startPlugin } from "./support/volume-plugin.ts";
+import { callPlugin, type Plugin, startPlugin, stockPlugin } from "./support/volume-plugin.ts";
 
-const pluginSocket = "/run/docker/plugins/strata.sock";
+const { name: pluginName, socket: pluginSocket } = stockPlugin();
 
 const mountsBelow = (path: string): string[] =>
   mountTable().flatMap(({ target }) => (target.startsWith(`${path}/`) ? [target] : []));
@@ -35,17 +35,31 @@ const kept = ({ dataRoot }: Plugin): string[] =>
 type World = { readonly scratch: string; dockerd: Daemon; plugin: Plugin };
 
 async function makeVolumes({ dockerd, plugin }: World): Promise<void> {
-  await dockerd.ok(["volume", "create", "-d", "strata", "-o", "driver=tmpfs", "-o", "size=8m", "memory"]);
-  await dockerd.ok(["volume", "create", "-d", "strata", "plain"]);
+  await dockerd.ok(["volume", "create", "-d", pluginName, "-o", "driver=tmpfs", "-o", "size=8m", "memory"]);
+  await dockerd.ok(["volume", "create", "-d", pluginName, "plain"]);
   const mounted = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=4m,mode=1777"];
-  await dockerd.ok(["volume", "create", "-d", "strata", ...mounted, "mounted"]);
+  await dockerd.ok(["volume", "create", "-d", pluginName, ...mounted, "mounted"]);
   const format = "{{.Driver}} {{.Scope}} {{.Mountpoint}} {{.Status.driver}}";
   const place = join(plugin.dataRoot, "volume-drivers/tmpfs/memory/_data");
-  assert.equal(await dockerd.ok(["volume", "inspect", "-f", format, "memory"]), `strata local ${place} tmpfs`);
-  const refused = await dockerd.docker(["volume", "create", "-d", "strata", "-o", "driver=tmpfs", "-o", "x=1", "bad"]);
+  assert.equal(await dockerd.ok(["volume", "inspect", "-f", format, "memory"]), `${pluginName} local ${place} tmpfs`);
+  const refused = await dockerd.docker([
+    "volume",
+    "create",
+    "-d",
+    pluginName,
+    "-o",
+    "driver=tmpfs",
+    "-o",
+    "x=1",
+    "bad",
+  ]);
   assert.match(refused.stderr, /create bad: VolumeDriver.Create: invalid option: "x"; tmpfs has size, /);
-  assert.notEqual((await dockerd.docker(["volume", "create", "-d", "strata", "-o", "driver=nfs4", "bad"])).code, 0);
-  assert.deepEqual((await dockerd.ok(["volume", "ls", "-q"])).split("\n").sort(), ["memory", "mounted", "plain"]);
+  assert.notEqual((await dockerd.docker(["volume", "create", "-d", pluginName, "-o", "driver=nfs4", "bad"])).code, 0);
+  assert.deepEqual((await dockerd.ok(["volume", "ls", "-q", "-f", `driver=${pluginName}`])).split("\n").sort(), [
+    "memory",
+    "mounted",
+    "plain",
+  ]);
 }
 
 /** A copy out of a running container mounts with the container's id again, and unmounts once. */
@@ -116,7 +130,11 @@ async function killDockerd(world: World): Promise<void> {
   const { dockerd } = world;
   await dockerd.ok(["start", "one"]);
   assert.equal(await dockerd.ok(["exec", "one", "cat", "/m/f", "/etc/more"]), "first\nmore");
-  assert.deepEqual((await dockerd.ok(["volume", "ls", "-q"])).split("\n").sort(), ["memory", "mounted", "plain"]);
+  assert.deepEqual((await dockerd.ok(["volume", "ls", "-q", "-f", `driver=${pluginName}`])).split("\n").sort(), [
+    "memory",
+    "mounted",
+    "plain",
+  ]);
 }
 
 test("a stock dockerd uses the drivers as a plugin, and either side may be killed", {

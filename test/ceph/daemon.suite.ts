@@ -21,7 +21,7 @@ import { processesBelow } from "../support/processes.ts";
 import { asFlags } from "../support/served-options.ts";
 import { tarOf } from "../support/tar-bytes.ts";
 import { until } from "../support/until.ts";
-import { startPlugin } from "../support/volume-plugin.ts";
+import { startPlugin, stockPlugin } from "../support/volume-plugin.ts";
 
 describe("ceph volumes of containers", () => {
   const scratch = scratchFolder();
@@ -135,7 +135,7 @@ describe("ceph volumes of containers", () => {
     await using stack = new AsyncDisposableStack();
     const place = join(scratch.path, "stock");
     mkdirSync(place);
-    const socket = "/run/docker/plugins/strata.sock";
+    const { name, socket } = stockPlugin();
     const dockerd = await startDockerd(join(place, "dockerd"), join(place, "docker"), "vfs");
     stack.defer(() => dockerd.stop());
     let plugin = await startPlugin(place, socket, ["--driver", "ceph"]);
@@ -148,7 +148,7 @@ describe("ceph volumes of containers", () => {
       `secret=@${cluster.key("app").keyring}`,
       "path=/shop/db",
     ];
-    await dockerd.ok(["volume", "create", "-d", "strata", ...asFlags(flags), "far"]);
+    await dockerd.ok(["volume", "create", "-d", name, ...asFlags(flags), "far"]);
     await dockerd.ok(["run", "-d", "--network", "none", "--name", "box", "-v", "far:/d", "bb", "sleep", "1000"]);
     assert.equal(await dockerd.ok(["exec", "box", "cat", "/d/f", "/d/from-image", "/d/later/f"]), "kept\nfilleddone");
     const before = served(place);

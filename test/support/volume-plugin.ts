@@ -18,6 +18,16 @@ export type Plugin = AsyncDisposable & {
 
 export type PluginAnswer = { readonly status: number; readonly body: Readonly<Record<string, unknown>> };
 
+/**
+ * A name, and its socket where a stock dockerd looks. Every dockerd looks there, those of other tests too, so each plugin has a
+ * name that nobody else has.
+ */
+export function stockPlugin(): { readonly name: string; readonly socket: string } {
+  const name = `strata-${process.pid}-${++stockPlugins}`;
+  return { name, socket: `/run/docker/plugins/${name}.sock` };
+}
+let stockPlugins = 0;
+
 /** One call, as engines make it: no content type. */
 export function callPlugin(socketPath: string, method: string, body?: object | string): Promise<PluginAnswer> {
   return new Promise((resolve, reject) => {
