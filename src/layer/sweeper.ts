@@ -1,13 +1,13 @@
 /**
  * What was removed goes, in the background and one run at a time. A run that fails leaves the rest in the driver's
- * trash; the next one takes it up, at the latest after a restart.
+ * trash; the next one takes it up, half a minute later when nothing else is removed meanwhile.
  *
  * A removal is true once its record says so; what follows on disk is carried out at once, and what fails of it is *owed*: tried
  * again by every run, and by the next start, which finds it by the records.
  */
 import type { StorageDriver } from "../storage-driver/driver.ts";
 
-/** How long a debt waits when nothing else is removed meanwhile. */
+/** How long a debt, or a run that failed, waits when nothing else is removed meanwhile. */
 const retryMs = 30_000;
 
 export class Sweeper {
@@ -17,6 +17,7 @@ export class Sweeper {
   #reminder: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #again = false;
+  #failed = false;
   #waiting = 0;
 
   constructor(driver: StorageDriver) {
@@ -74,13 +75,14 @@ export class Sweeper {
     await this.#running;
   }
 
-  #remindOfDebts(): void {
+  #remind(): void {
     clearTimeout(this.#reminder);
-    if (this.#owed.size > 0 && !this.#closed.signal.aborted)
+    if ((this.#failed || this.#owed.size > 0) && !this.#closed.signal.aborted)
       this.#reminder = setTimeout(() => this.start(), retryMs).unref();
   }
 
   async #run(): Promise<void> {
+    this.#failed = false;
     try {
       while (this.#again && !this.#closed.signal.aborted) {
         this.#again = false;
@@ -91,9 +93,10 @@ export class Sweeper {
       }
     } catch {
       this.#again = false;
+      this.#failed = true;
     } finally {
       this.#running = undefined;
-      this.#remindOfDebts();
+      this.#remind();
     }
   }
 }

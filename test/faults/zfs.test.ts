@@ -5,4 +5,4 @@ const { zfs } = await import("../../src/storage-driver/zfs/driver.ts");
 const { cannotMakePool } = await import("../../src/storage-driver/zfs/zfs-pool.fixture.ts");
 
 if (cannotMakePool() === false)
-  faultSuite({ factory: zfs, filesystem: "zfs", every: false, slow: Number(process.env.STRATA_ONE_IN ?? 8) });
+  faultSuite({ factory: zfs, filesystem: "zfs", every: false, slow: true });
