@@ -4,5 +4,4 @@ import { faultSuite } from "./suite.ts";
 const { zfs } = await import("../../src/storage-driver/zfs/driver.ts");
 const { cannotMakePool } = await import("../../src/storage-driver/zfs/zfs-pool.fixture.ts");
 
-if (cannotMakePool() === false)
-  faultSuite({ factory: zfs, filesystem: "zfs", every: false, slow: true });
+if (cannotMakePool() === false) faultSuite({ factory: zfs, filesystem: "zfs", every: false, slow: true });
