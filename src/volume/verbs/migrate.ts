@@ -5,11 +5,11 @@
  * A row says where data of the volume are besides its own: a half copy before the switch, the old data after it. After a crash the
  * same command goes on with the half copy; start-up starts what was stopped and removes what is old.
  */
+import { type MirrorRun, mirrorOf } from "../../archive/mirror.ts";
 import { EngineError, errorMessage } from "../../base/errors.ts";
 import type { VolumeDriver } from "../../volume-driver/driver.ts";
 import { longPoolFor } from "../context.ts";
 import { isLost } from "../foreign.ts";
-import { MirrorRun } from "../mirror.ts";
 import { useVolume } from "../mount.ts";
 import { dropMove } from "../moves.ts";
 import { ownSnapshots } from "../snapshots.ts";
@@ -30,8 +30,6 @@ type Moving = {
   readonly resumed: boolean;
 };
 
-const mostPasses = 4;
-const little = 64 * 2 ** 20;
 /** How often containers that were started meanwhile are stopped again. */
 const mostStops = 3;
 
@@ -165,7 +163,7 @@ async function copyAndSwitch(context: VerbContext, moving: Moving, stop: () => P
   stack.defer(() => driver.unmount(spec, "migrate"));
   const pool = longPoolFor(context, volume, { ...volume, driver: driver.name, options });
   const { signal } = work;
-  const run = stack.use(new MirrorRun({ pool, source: source.path, target, fresh: !resumed, signal }));
+  const run = stack.use(mirrorOf({ pool, source: source.path, target, fresh: !resumed, signal }));
   const bytes = await livePasses(run, { source: source.path, pool, work });
   for (let tries = 1; ; tries++) {
     await stop();
@@ -181,14 +179,10 @@ const inUse = (name: string, why: string): EngineError =>
 
 /** The copy, and then a reading of both sides, so that the last pass has little to do. */
 async function livePasses(run: MirrorRun, copy: Parameters<typeof progressOf>[0]): Promise<number> {
-  let bytes = 0;
   const copying = await progressOf(copy, "copying");
-  for (let pass = 1; pass <= mostPasses; pass++) {
-    const { copied } = await run.pass({ kind: "live" }, copying);
-    bytes += copied;
-    if (copied < little) break;
-  }
-  const { copied } = await run.pass({ kind: "live", thorough: true }, await progressOf(copy, "comparing"));
+  const { copied: bytes } = await run.live(copying.passed);
+  const comparing = await progressOf(copy, "comparing");
+  const { copied } = await run.pass({ kind: "live", thorough: true }, comparing.passed);
   return bytes + copied;
 }
 

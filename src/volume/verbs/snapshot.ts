@@ -118,12 +118,13 @@ async function restoreCopy(context: VerbContext, { volume, found, work }: Restor
   if (!(await isThere(source)))
     throw new EngineError("data_loss", `the copy of snapshot ${found.name} is gone: ${source}; remove the snapshot`);
   const driver = driverOf(context, volume);
-  const passed = await progressOf({ source, pool: context.longPool, work }, "restoring");
+  const tell = await progressOf({ source, pool: context.longPool, work }, "restoring");
   const path = await driver.mount(specOf(volume), "restore");
   try {
     context.whole.delete(volume.name);
     await context.database.transact([beginRestore(volume.name, copy.id)]);
-    const bytes = await finishRestore(context, volume, path, passed);
+    const bytes = await finishRestore(context, volume, path, tell.passed);
+    tell.done();
     return { cost: "copy", byStore: true, bytes, consistent: true };
   } finally {
     await driver.unmount(specOf(volume), "restore");

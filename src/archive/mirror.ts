@@ -1,16 +1,35 @@
 /** The calling side of a copy in passes (mirror-task.ts): one task, which remembers, and a pass whenever the caller wants one. */
 
-import type { PassResult } from "../archive/mirror-tree.ts";
 import { EngineError } from "../base/errors.ts";
 import type { Pool } from "../host/pool.ts";
 import { linesOf } from "./lines.ts";
 import type { MirrorArgument, MirrorCommand, MirrorMessage } from "./mirror-task.ts";
+import type { Passed, PassResult } from "./mirror-tree.ts";
 
 const tasks = new URL("./mirror-task.ts", import.meta.url);
 
-export type MirrorOptions = MirrorArgument & { readonly pool: Pool; readonly signal?: AbortSignal | undefined };
+/** Passes while the source is in use. */
+const mostPasses = 4;
+/** A pass that copied less is followed by the last one. */
+const little = 64 * 2 ** 20;
+
+export type MirrorOptions = {
+  readonly pool: Pool;
+  readonly signal?: AbortSignal | undefined;
+  /** A task that ends in `mirrorPasses`. */
+  readonly task: { readonly module: URL; readonly name: string; readonly argument: object };
+};
 /** Bytes and entries of a pass so far. */
-export type Passed = (passed: { readonly entries: number; readonly bytes: number }) => void;
+export type TellPassed = (passed: Passed) => void;
+
+/** Between two directories. */
+export function mirrorOf({
+  pool,
+  signal,
+  ...argument
+}: Omit<MirrorOptions, "task"> & MirrorArgument): MirrorRun {
+  return new MirrorRun({ pool, signal, task: { module: tasks, name: "mirrorTask", argument } });
+}
 
 /** Disposing ends the task; what was copied stays. */
 export class MirrorRun implements AsyncDisposable {
@@ -18,16 +37,16 @@ export class MirrorRun implements AsyncDisposable {
   readonly #messages: AsyncIterator<string>;
   readonly #result: Promise<void>;
 
-  constructor({ pool, signal, ...argument }: MirrorOptions) {
+  constructor({ pool, signal, task: { module, name, argument } }: MirrorOptions) {
     const options = { input: this.#commands, ...(signal === undefined ? {} : { signal }) };
-    const { output, result } = pool.stream<MirrorArgument, void>(tasks, "mirrorTask", argument, options);
+    const { output, result } = pool.stream<object, void>(module, name, argument, options);
     this.#messages = linesOf(output);
     this.#result = result;
     result.catch(() => undefined);
   }
 
   /** Durable in the target when it resolves. */
-  async pass(command: MirrorCommand, passed: Passed = () => undefined): Promise<PassResult> {
+  async pass(command: MirrorCommand, passed: TellPassed = () => undefined): Promise<PassResult> {
     this.#commands.give(command);
     for (;;) {
       const { done, value } = await this.#messages.next();
@@ -38,6 +57,20 @@ export class MirrorRun implements AsyncDisposable {
     }
     await this.#result;
     throw new EngineError("internal", "the copy ended before its pass did");
+  }
+
+  /**
+   * Passes while others write to the source, until the last one will be short; with `toTheEnd` until one has found nothing, where
+   * that comes soon. Resolves to all that was copied, and the last of them.
+   */
+  async live(passed: TellPassed, toTheEnd = false): Promise<{ readonly copied: number; readonly last: PassResult }> {
+    let copied = 0;
+    for (let pass = 1; ; pass++) {
+      const last = await this.pass({ kind: "live" }, passed);
+      copied += last.copied;
+      const enough = toTheEnd ? pass > 1 && last.changed + last.missed === 0 : last.copied < little;
+      if (enough || pass === mostPasses) return { copied, last };
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
