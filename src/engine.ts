@@ -121,7 +121,8 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const layers = await openLayers(ground, options, stack);
   const images = openImageStore({ database, layers, events });
   const remote = stack.use(new Remote(options.volumeDeadline));
-  const drivers = await openVolumeDrivers({ root: dataRoot, pool, remote });
+  const longPool = stack.use(createPool({ onIdle: giveBackMemory }));
+  const drivers = await openVolumeDrivers({ root: dataRoot, pool, longPool, remote });
   const closing = new AbortController();
   const foreign = await openForeignDrivers({
     closing: closing.signal,
@@ -130,7 +131,6 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
     folders: pluginFolders(options.pluginDirs),
     report: options.report,
   });
-  const longPool = stack.use(createPool({ onIdle: giveBackMemory }));
   const root = dataRoot;
   const volumes = await openVolumeStore({ database, drivers, foreign, pool, longPool, remote, events, root });
   const networks = await openNetworkStore({ database, events });

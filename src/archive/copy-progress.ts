@@ -2,6 +2,7 @@
 import type { Passed } from "./mirror-tree.ts";
 import type { TreeSize } from "./tree-size.ts";
 
+/** Never less than before; at the end of the copy all of it. */
 export type CopyProgress = Passed & { readonly totalEntries: number; readonly totalBytes: number };
 
 /** What a copy calls: with what a pass has passed so far, and when all of it is there. */
@@ -10,7 +11,10 @@ export type Telling = { readonly passed: (passed: Passed) => void; readonly done
 export const silent: Telling = { passed: () => undefined, done: () => undefined };
 
 /** Tells `tell` what is new. */
-export function telling({ bytes, inodes }: Pick<TreeSize, "bytes" | "inodes">, tell: (at: CopyProgress) => void): Telling {
+export function telling(
+  { bytes, inodes }: Pick<TreeSize, "bytes" | "inodes">,
+  tell: (at: CopyProgress) => void,
+): Telling {
   const totals = { totalEntries: inodes - 1, totalBytes: bytes };
   let at: Passed = { entries: 0, bytes: 0 };
   const passed = (reached: Passed): void => {

@@ -23,11 +23,7 @@ export type MirrorOptions = {
 export type TellPassed = (passed: Passed) => void;
 
 /** Between two directories. */
-export function mirrorOf({
-  pool,
-  signal,
-  ...argument
-}: Omit<MirrorOptions, "task"> & MirrorArgument): MirrorRun {
+export function mirrorOf({ pool, signal, ...argument }: Omit<MirrorOptions, "task"> & MirrorArgument): MirrorRun {
   return new MirrorRun({ pool, signal, task: { module: tasks, name: "mirrorTask", argument } });
 }
 

@@ -1,10 +1,11 @@
 /**
  * An exact copy of a directory tree: types, contents, owners, modes, modification times, xattrs, device numbers, sockets
  * and link structure. Goes by directory descriptors, one component a step, and never follows a link, so neither tree can
- * lead the copy astray; names are bytes. The source must not change meanwhile. Synchronous: for workers.
+ * lead the copy astray; names are bytes. The source must not change meanwhile. For workers: synchronous, or in steps that a
+ * caller may rest between, each of which tells what it has passed.
  */
 import { systemCode } from "../base/errors.ts";
-import { copyFileData } from "./copy.ts";
+import { copyFileSteps } from "./copy.ts";
 import {
   closeFd,
   closeRead,
@@ -44,32 +45,42 @@ type Place = { readonly from: number; readonly to: number; readonly path: Buffer
 /** An entry in an open directory; an empty name is the directory itself. */
 export type EntryAt = readonly [directory: number, name: Buffer | string];
 
+/** Entries and bytes since the step before; the bytes of an entry come before it. */
+export type CopyStep = { readonly entries: number; readonly bytes: number };
+type Steps = Generator<CopyStep, void>;
+
 /** Copies what is in the open directory `from` into the empty open directory `to`, then the directory's own attributes. */
 export function copyTree(from: number, to: number, options: CopyTreeOptions): void {
+  for (const _ of copyTreeSteps(from, to, options));
+}
+
+/** As {@link copyTree}. */
+export function* copyTreeSteps(from: number, to: number, options: CopyTreeOptions): Steps {
   const copy: Copy = { ...options, rootFd: to, links: new Map() };
-  copyEntries(copy, { from, to, path: Buffer.alloc(0) });
+  yield* copyEntries(copy, { from, to, path: Buffer.alloc(0) });
   copyAttributes([from, ""], [to, ""], options);
 }
 
-function copyEntries(copy: Copy, place: Place): void {
+function* copyEntries(copy: Copy, place: Place): Steps {
   for (const name of readDirectory(place.from)) {
     copy.signal.throwIfAborted();
     const stat = statat(place.from, name);
     const path = place.path.length === 0 ? name : Buffer.concat([place.path, Buffer.from("/"), name]);
-    if ((stat.mode & type.mask) === type.directory) copyDirectory(copy, { ...place, path }, name);
+    if ((stat.mode & type.mask) === type.directory) yield* copyDirectory(copy, { ...place, path }, name);
     else if (linkCopied(copy, { ...place, path }, { name, stat })) continue;
-    else copyLeaf([place.from, name], [place.to, name], stat);
+    else for (const bytes of leafSteps([place.from, name], [place.to, name], stat)) yield { entries: 0, bytes };
     setAttributes([place.from, name], [place.to, name], { ...copy, stat });
+    yield { entries: 1, bytes: 0 };
   }
 }
 
-function copyDirectory(copy: Copy, place: Place, name: Buffer): void {
+function* copyDirectory(copy: Copy, place: Place, name: Buffer): Steps {
   mkdirat(place.to, name, 0o700);
   const from = openat2(place.from, name, openDirectory);
   try {
     const to = openat2(place.to, name, openDirectory);
     try {
-      copyEntries(copy, { from, to, path: place.path });
+      yield* copyEntries(copy, { from, to, path: place.path });
     } finally {
       closeRead(to);
     }
@@ -91,19 +102,19 @@ function linkCopied(copy: Copy, place: Place, entry: { name: Buffer; stat: FileS
   return true;
 }
 
-function copyLeaf(from: EntryAt, to: EntryAt, stat: FileStat): void {
+function* leafSteps(from: EntryAt, to: EntryAt, stat: FileStat): Generator<number, void> {
   const kind = stat.mode & type.mask;
-  if (kind === type.file) copyFile(from, to, stat.size);
+  if (kind === type.file) yield* fileSteps(from, to, stat.size);
   else if (kind === type.symlink) symlinkat(readlinkat(...from), ...to);
   else mknodat(...to, kind | 0o600, stat.rdevMajor, stat.rdevMinor);
 }
 
-function copyFile(source: EntryAt, target: EntryAt, size: number): void {
+function* fileSteps(source: EntryAt, target: EntryAt, size: number): Generator<number, void> {
   const from = openat2(...source, { flags: O.RDONLY | O.NOFOLLOW | O.NONBLOCK });
   try {
     const to = openat2(...target, { flags: O.RDWR | O.CREAT | O.EXCL | O.NOFOLLOW, mode: 0o600 });
     try {
-      if (size > 0) copyFileData(from, to, size);
+      if (size > 0) yield* copyFileSteps(from, to, size);
     } finally {
       closeFd(to);
     }
@@ -115,7 +126,7 @@ function copyFile(source: EntryAt, target: EntryAt, size: number): void {
 /** An exact copy of one entry that is no directory. */
 export function copyEntry(from: EntryAt, to: EntryAt, options: Pick<CopyTreeOptions, "unsupportedXattrs">): void {
   const stat = statat(...from);
-  copyLeaf(from, to, stat);
+  for (const _ of leafSteps(from, to, stat));
   setAttributes(from, to, { ...options, stat });
 }
 

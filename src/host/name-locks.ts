@@ -7,15 +7,21 @@ export class NameLocks {
 
   /** Runs `work` when all earlier work on `name` has ended, whether well or not. */
   async run<T>(name: string, work: () => Promise<T>): Promise<T> {
+    using _turn = await this.take(name);
+    return await work();
+  }
+
+  /** As {@link run}, until it is disposed. */
+  async take(name: string): Promise<Disposable> {
     const before = this.#tails.get(name) ?? Promise.resolve();
     const { promise: tail, resolve: end } = Promise.withResolvers<void>();
     this.#tails.set(name, tail);
     await before;
-    try {
-      return await work();
-    } finally {
-      end();
-      if (this.#tails.get(name) === tail) this.#tails.delete(name);
-    }
+    return {
+      [Symbol.dispose]: () => {
+        end();
+        if (this.#tails.get(name) === tail) this.#tails.delete(name);
+      },
+    };
   }
 }

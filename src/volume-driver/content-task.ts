@@ -19,11 +19,13 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { treeSize } from "../archive/tree-size.ts";
+import { mirrorPasses } from "../archive/mirror-task.ts";
+import { stepByStep } from "../archive/steps.ts";
+import { type TreeSize, treeSize } from "../archive/tree-size.ts";
 import { systemCode } from "../base/errors.ts";
 import { holdsSubvolumes, setReadOnly, subvolumeInode } from "../host/btrfs.ts";
 import { cloneFile } from "../host/copy.ts";
-import { copyTree } from "../host/copy-tree.ts";
+import { copyTreeSteps } from "../host/copy-tree.ts";
 import { syncFilesystem } from "../host/durable.ts";
 import { mountAll } from "../host/mount.ts";
 import { openImage } from "../host/mount-image.ts";
@@ -68,70 +70,83 @@ export type MakeData = Home & {
   readonly source?: string | undefined;
 };
 
+/** Puts into an empty open directory what the data begins with. */
+type Fill = (to: number) => Promise<void>;
+
+/** Tells how far the copy of its data is (archive/steps.ts). */
+const copyOf =
+  ({ home, data }: Home, context: TaskContext): Fill =>
+  async (to) => {
+    using from = openData(home, data);
+    const { signal } = context;
+    await stepByStep(copyTreeSteps(from.fd, to, { signal, unsupportedXattrs: "fail" }), context);
+  };
+
 /** Makes the data in a home whose `_data` is an empty directory. Durable when it resolves. */
-export async function makeDataTask(argument: MakeData, { signal }: TaskContext): Promise<void> {
+export async function makeDataTask(argument: MakeData, context: TaskContext): Promise<void> {
   const { home, form, size, source, data: name = dataName } = argument;
   const data = join(home, name);
-  const fill = (to: number): void => {
-    if (source === undefined) return;
-    using from = openData(source, name);
-    copyTree(from.fd, to, { signal, unsupportedXattrs: "fail" });
-  };
+  const fill: Fill = source === undefined ? async () => undefined : copyOf({ home: source, data: name }, context);
   if (form === "image") {
     await makeImage(join(home, imageName), { size: size ?? 0, fill: (root) => fillImage(root, fill) });
   } else if (form === "subvolume") {
     rmdirSync(data);
-    copySubvolume(source && dataPath(source), data, fill);
+    await copySubvolume(source && dataPath(source), data, fill);
     // A snapshot has the limit of what it was made of.
     if (size === undefined) unlimitTask({ path: data });
     else limitTask({ path: data, bytes: size });
   } else {
     if (form === "project" && size !== undefined) limitFolders([data], size);
     using to = opened(data);
-    fill(to.fd);
+    await fill(to.fd);
   }
   if (source !== undefined) await syncFilesystem(home);
 }
 
-function fillImage(root: number, fill: (to: number) => void): void {
+async function fillImage(root: number, fill: Fill): Promise<void> {
   // mkfs makes it for repairs, which make it again.
   unlinkat(root, "lost+found", AT_REMOVEDIR);
   fchownat(root, "", 0, 0);
   fchmodat(root, "", 0o755);
-  fill(root);
+  await fill(root);
 }
 
-/** Copies the data of a home, as it is now, into the new directory `target`, and returns when it is durable. */
-export async function copyDataTask(
-  { home, data = dataName, target }: Home & { readonly target: string },
-  { signal }: TaskContext,
-): Promise<void> {
+export type CopyData = Home & { readonly target: string };
+
+/** Copies the data of a home, which nobody changes meanwhile, into the new directory `target`. Durable when it resolves. */
+export async function copyDataTask({ target, ...home }: CopyData, context: TaskContext): Promise<void> {
   const to = join(target, snapshotData);
-  const source = dataPath(home, data);
-  const fill = (fd: number): void => {
-    using from = openData(home, data);
-    copyTree(from.fd, fd, { signal, unsupportedXattrs: "fail" });
-  };
+  const source = dataPath(home.home, home.data);
   if (isSubvolume(source)) {
-    copySubvolume(source, to, fill);
+    await copySubvolume(source, to, copyOf(home, context));
     setReadOnly(to, true);
   } else {
     mkdirSync(to, { mode: 0o700 });
     using opening = opened(to);
-    fill(opening.fd);
+    await copyOf(home, context)(opening.fd);
   }
   await syncFilesystem(target);
+}
+
+/** As {@link copyDataTask}, in passes (archive/mirror-task.ts), for data that others may change meanwhile. */
+export async function mirrorDataTask({ home, data, target }: CopyData, context: TaskContext): Promise<void> {
+  // Of its own: the volume may be unmounted meanwhile.
+  using from = openData(home, data);
+  const path = join(target, snapshotData);
+  mkdirSync(path, { mode: 0o700 });
+  using to = opened(path);
+  await mirrorPasses(from.fd, to.fd, context);
 }
 
 /**
  * Makes the subvolume `target`: a snapshot of the data of `source` where that is a subvolume of the same filesystem and
  * holds no other, which a snapshot would show as an empty directory; else an empty one that `fill` fills.
  */
-function copySubvolume(source: string | undefined, target: string, fill: (to: number) => void): void {
+async function copySubvolume(source: string | undefined, target: string, fill: Fill): Promise<void> {
   if (source !== undefined && snapshotOf(source, target)) return;
   makeSubvolumeTask({ path: target });
   using to = opened(target);
-  fill(to.fd);
+  await fill(to.fd);
 }
 
 function snapshotOf(source: string, target: string): boolean {
@@ -149,9 +164,9 @@ function snapshotOf(source: string, target: string): boolean {
   }
 }
 
-export function usageTask({ home }: { readonly home: string }): number {
-  using data = openData(home);
-  return treeSize(`/proc/self/fd/${data.fd}`).bytes;
+export function sizeTask({ home, data }: Home): TreeSize {
+  using opening = openData(home, data);
+  return treeSize(`/proc/self/fd/${opening.fd}`);
 }
 
 export const onBtrfs = (folder: string): boolean => statfsSync(folder).type === btrfsMagic;

@@ -3,10 +3,15 @@
  * a filesystem in a file, a subvolume, a dataset. A *folder* is a volume's own directory below its driver, with `_data`
  * in it; it is in sight under the volume's name, or staged, or on its way out.
  */
-import type { CopyCost, VolumeSnapshot, VolumeSpec } from "./driver.ts";
+import type { CopyCost, CopyWork, VolumeSnapshot, VolumeSpec } from "./driver.ts";
 
 /** A volume as it is now, or as it was when the snapshot was made. */
-export type ContentSource = { readonly folder: string; readonly snapshot?: string | undefined };
+export type ContentSource = {
+  readonly folder: string;
+  readonly snapshot?: string | undefined;
+  /** Of who asked for the copy. */
+  readonly work: CopyWork;
+};
 
 /** What containers see is mounted on, or is, this directory of a folder. */
 export const dataName = "_data";
@@ -36,8 +41,21 @@ export interface VolumeContent {
 /** As VolumeSnapshots, of volumes that exist; names are valid, and a volume that is restored is not used. */
 export interface ContentSnapshots {
   cost(folder: string): Promise<CopyCost>;
-  create(folder: string, snapshot: string): Promise<void>;
+  /** Nobody changes the volume meanwhile, or it costs nothing. */
+  create(folder: string, snapshot: string, work: CopyWork): Promise<void>;
+  /** For what has to be copied: as much of that as can be done while the volume is in use. */
+  begin?(folder: string, snapshot: string, work: CopyWork): Promise<BegunSnapshot>;
   list(folder: string): Promise<readonly VolumeSnapshot[]>;
   remove(folder: string, snapshot: string): Promise<void>;
-  restore(folder: string, snapshot: string, spec: VolumeSpec): Promise<void>;
+  restore(
+    folder: string,
+    snapshot: string,
+    restoring: { readonly spec: VolumeSpec; readonly work: CopyWork },
+  ): Promise<void>;
 }
+
+/** A snapshot of which the greater part is copied. Disposing takes it back, unless it is finished. */
+export type BegunSnapshot = AsyncDisposable & {
+  /** `still`: nobody writes any more, so the rest is copied. Else it stays as it is; true when nobody wrote meanwhile. */
+  finish(still: boolean): Promise<boolean>;
+};

@@ -41,6 +41,7 @@ import { ProgramMounts, type ProgramPlace } from "./program-mount.ts";
 import { mountsRemote } from "./remote.ts";
 import { refuseMissing } from "./requirements.ts";
 import { secretsFolder } from "./secret-reference.ts";
+import { VolumeUses } from "./uses.ts";
 import { validateName } from "./volume-name.ts";
 
 export type { DirectoryKind } from "./directory-kind.ts";
@@ -53,13 +54,15 @@ export type DirectoryOptions = {
   /** The engine's data root. */
   readonly root: string;
   readonly pool: Pool;
+  /** For copies, so that nobody waits for their threads; `pool` when undefined. */
+  readonly longPool?: Pool | undefined;
   /** The way to volumes that may hang; one of its own when undefined. */
   readonly remote?: Remote | undefined;
 };
 
 /** Opens the driver; its folder is made when missing. */
 export async function openDirectoryDriver(kind: DirectoryKind, options: DirectoryOptions): Promise<VolumeDriver> {
-  const { root, pool, remote = new Remote() } = options;
+  const { root, remote = new Remote() } = options;
   const directory = join(root, kind.folder);
   const above = dirname(directory);
   await mkdir(root, { recursive: true });
@@ -67,7 +70,7 @@ export async function openDirectoryDriver(kind: DirectoryKind, options: Director
   await makeDirectory(directory, 0o701);
   await makeDirectory(secretsFolder(root), 0o700);
   await syncDirectory(above);
-  const driver = new DirectoryDriver(kind, directory, { root, pool, remote });
+  const driver = new DirectoryDriver(kind, directory, { ...options, remote });
   await driver.sweep();
   return driver;
 }
@@ -85,13 +88,12 @@ class DirectoryDriver implements VolumeDriver {
   readonly snapshots?: VolumeSnapshots;
   /** One makes, changes, mounts or unmounts a volume at a time, also when whoever asked has given up waiting. */
   readonly #turns = new NameLocks();
-  /** Volume -> the ids of its uses. */
-  readonly #uses = new Map<string, Set<string>>();
+  readonly #uses = new VolumeUses();
 
   constructor(
     kind: DirectoryKind,
     directory: string,
-    { root, pool, remote }: { readonly root: string; readonly pool: Pool; readonly remote: Remote },
+    { root, pool, longPool = pool, remote }: DirectoryOptions & { readonly remote: Remote },
   ) {
     this.name = kind.name;
     this.traits = kind.traits;
@@ -103,7 +105,7 @@ class DirectoryDriver implements VolumeDriver {
     const detach = (target: string): Promise<void> =>
       remote.calls.detach(target, remote.patience(`what is mounted at ${target}`));
     this.#programs = kind.program && new ProgramMounts(kind.program, { root, pool, detach });
-    this.#content = kind.content?.({ root, pool });
+    this.#content = kind.content?.({ root, pool, longPool });
     const snapshots = this.#content?.snapshots;
     if (snapshots === undefined) return;
     this.snapshots = directorySnapshots({
@@ -112,6 +114,8 @@ class DirectoryDriver implements VolumeDriver {
       changing: (spec, work) => this.#turns.run(spec.name, () => this.#changing(spec, work)),
       alone: (name, work) => this.#turns.run(name, work),
       together: (names, work) => this.#together(names, work),
+      copying: (name) => this.#uses.copying(name),
+      refuseCopied: (name) => this.#uses.refuseCopied(name),
       create: (spec, source) => this.#create(spec, source),
     });
   }
@@ -164,7 +168,7 @@ class DirectoryDriver implements VolumeDriver {
   }
 
   async #remove(spec: VolumeSpec): Promise<void> {
-    if (this.#isUsed(spec.name)) throw inUse();
+    this.#uses.refuseUsed(spec.name);
     if (this.#programs !== undefined) await this.#programs.release(this.#placeOf(spec));
     else await this.#unmount(spec);
     const trash = join(this.#directory, `.gone-${randomBytes(8).toString("hex")}`);
@@ -186,14 +190,14 @@ class DirectoryDriver implements VolumeDriver {
       await this.describe(spec);
       const onlySize = changed.every((name) => name === "size");
       const work = (): Promise<void> => this.#update(wanted, changed.includes("size"));
-      await (onlySize && this.#isUsed(spec.name) ? work() : this.#changing(spec, work));
+      await (onlySize && this.#uses.isUsed(spec.name) ? work() : this.#changing(spec, work));
     });
   }
 
   async #update({ name, options }: VolumeSpec, resized: boolean): Promise<void> {
     const folder = this.#pathOf({ name });
     const size = options.size === undefined ? 0 : parseSize(options.size);
-    if (resized) await this.#content?.resize(folder, size === 0 ? undefined : size, this.#isUsed(name));
+    if (resized) await this.#content?.resize(folder, size === 0 ? undefined : size, this.#uses.isUsed(name));
     const remount = this.#kind.remountOf?.(options);
     if (remount !== undefined && isMountPoint(this.#dataOf({ name })))
       await this.#pool.run<object, void>(mounts, "remountVolumeTask", {
@@ -216,11 +220,9 @@ class DirectoryDriver implements VolumeDriver {
     });
   }
 
-  #isUsed = (name: string): boolean => (this.#uses.get(name)?.size ?? 0) > 0;
-
   /** Runs `work`, in the volume's turn, while nobody uses it, and what an earlier life left mounted is unmounted. */
   async #changing<T>(spec: Pick<VolumeSpec, "name">, work: () => Promise<T>): Promise<T> {
-    if (this.#isUsed(spec.name)) throw inUse();
+    this.#uses.refuseUsed(spec.name);
     if (this.#kind.staysMounted !== true) await this.#unmount(spec);
     if (this.#programs !== undefined && isMountPoint(this.#dataOf(spec)))
       throw new EngineError("conflict", "what was written to it is still being saved; try again when that has ended");
@@ -246,8 +248,7 @@ class DirectoryDriver implements VolumeDriver {
       await this.describe(spec);
       const path = this.#dataOf(spec);
       await this.#mount(spec, path);
-      const uses = this.#uses.get(spec.name) ?? new Set();
-      this.#uses.set(spec.name, uses.add(use));
+      this.#uses.begin(spec.name, use);
       return path;
     });
   }
@@ -270,9 +271,7 @@ class DirectoryDriver implements VolumeDriver {
 
   async unmount(spec: VolumeSpec, use: string): Promise<void> {
     await this.#turns.run(spec.name, async () => {
-      const uses = this.#uses.get(spec.name);
-      if (uses === undefined || !uses.delete(use) || uses.size > 0) return;
-      this.#uses.delete(spec.name);
+      if (!this.#uses.end(spec.name, use)) return;
       if (this.#kind.staysMounted !== true) await this.#unmount(spec);
     });
   }
@@ -283,10 +282,10 @@ class DirectoryDriver implements VolumeDriver {
 
   async settle(): Promise<void> {
     if (this.#kind.staysMounted === true) return;
-    const unused = (await this.list()).filter((name) => !this.#uses.has(name));
+    const unused = (await this.list()).filter((name) => !this.#uses.isMounted(name));
     const leaving = unused.map((name) =>
       this.#turns.run(name, async () => {
-        if (!this.#uses.has(name)) await this.#unmount({ name }, settlePatience);
+        if (!this.#uses.isMounted(name)) await this.#unmount({ name }, settlePatience);
       }),
     );
     // What hangs leaves in its own time, and keeps only those waiting who mount the same volume.
@@ -394,6 +393,3 @@ const isRemoteMount = (path: string): boolean =>
 
 const missing = (path: string): EngineError =>
   new EngineError("not_found", `no such volume: the directory ${path} is gone`);
-
-const inUse = (): EngineError =>
-  new EngineError("conflict", "volume has active mounts; stop the containers that use it first");

@@ -26,7 +26,7 @@ export type DirectoryKind = {
   /** Options that stay what they are: the data is where they say. */
   readonly fixedOptions?: readonly string[];
   /** What holds the data of volumes on which nothing is mounted by `mountOf`; a plain directory when undefined. */
-  readonly content?: (given: { readonly root: string; readonly pool: Pool }) => VolumeContent;
+  readonly content?: (given: { readonly root: string; readonly pool: Pool; readonly longPool: Pool }) => VolumeContent;
   /** With these options the data is not in the volume's folder, and nobody but its owner keeps snapshots of it. */
   readonly keptElsewhere?: (options: VolumeSpec["options"]) => boolean;
   /** What a mounted volume is told of new options, where it stays mounted. */

@@ -2,6 +2,7 @@
  * The contract of a volume driver: it makes, mounts and removes volumes by name. Names, references, copy-up and prune
  * live in `volume/`, never in a driver. `mount` carries the id of one use; a driver counts uses, not calls.
  */
+import type { CopyProgress } from "../archive/copy-progress.ts";
 
 export type VolumeTraits = {
   /** `local`: visible on this machine only; `global`: the same volume on every machine of the driver. */
@@ -41,19 +42,46 @@ export type CopyCost = "constant" | "reflink" | "copy";
 /** `createdAt` is RFC 3339. */
 export type VolumeSnapshot = { readonly name: string; readonly createdAt: string };
 
-/** Moments of volumes, kept by the driver. A snapshot ends with its volume. Names follow the rule of volume names. */
+/** What a copy that takes its time does for who asked for it. What costs nothing does none of it. */
+export type CopyWork = {
+  /** Of data that is kept encrypted: as it is kept. */
+  readonly progress?: (progress: CopyProgress) => void;
+  /** Ends the copy; nothing of it is left then. */
+  readonly signal?: AbortSignal;
+  /**
+   * Lets the users of the volume stand still until the driver's call settles. The driver calls it once, as late as it can: what it
+   * keeps is of the moment at which this resolves. It may wait for a mount or an unmount of the volume, so nothing that these wait
+   * for is held meanwhile. Without it a snapshot that somebody writes to meanwhile is of no one moment.
+   */
+  readonly still?: () => Promise<void>;
+};
+
+/**
+ * Moments of volumes, kept by the driver. A snapshot ends with its volume. Names follow the rule of volume names. While a copy is
+ * made whatever would move or remove the volume, or one of its snapshots, is refused with conflict.
+ */
 export interface VolumeSnapshots {
   cost(spec: VolumeSpec): Promise<CopyCost>;
-  /** There whole or not at all, also after a crash. Throws conflict when the name is taken. */
-  create(spec: VolumeSpec, snapshot: string): Promise<void>;
+  /**
+   * There whole or not at all, also after a crash. Throws conflict when the name is taken. Not consistent: somebody wrote while it
+   * was copied, and nobody could let him stand still.
+   */
+  create(spec: VolumeSpec, snapshot: string, work?: CopyWork): Promise<{ readonly consistent: boolean }>;
   /** Oldest first. */
   list(spec: VolumeSpec): Promise<readonly VolumeSnapshot[]>;
   /** Throws not_found for an unknown one. */
   remove(spec: VolumeSpec, snapshot: string): Promise<void>;
   /** The volume's content becomes the snapshot's, which stays. Refused with conflict while the volume is used. */
-  restore(spec: VolumeSpec, snapshot: string): Promise<void>;
-  /** A new volume `to` with the content of `from` as it is now, or of its snapshot. On failure nothing stays. */
-  clone(from: { readonly spec: VolumeSpec; readonly snapshot?: string }, to: VolumeSpec): Promise<void>;
+  restore(spec: VolumeSpec, snapshot: string, work?: Omit<CopyWork, "still">): Promise<void>;
+  /**
+   * A new volume `to` with the content of `from` as it is now, or of its snapshot, for which nobody stands still. On failure
+   * nothing stays.
+   */
+  clone(
+    from: { readonly spec: VolumeSpec; readonly snapshot?: string },
+    to: VolumeSpec,
+    work?: CopyWork,
+  ): Promise<void>;
 }
 
 export type VolumeSpec = { readonly name: string; readonly options: Readonly<Record<string, string>> };

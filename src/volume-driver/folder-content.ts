@@ -12,6 +12,7 @@
 import { randomBytes } from "node:crypto";
 import { access, mkdir, readFile, rename, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import type { TreeSize } from "../archive/tree-size.ts";
 import { EngineError, systemCode } from "../base/errors.ts";
 import { humanSize } from "../base/size.ts";
 import { syncDirectory, writeFileDurably } from "../host/durable.ts";
@@ -19,10 +20,11 @@ import { findLimiter } from "../host/limiter.ts";
 import { namesIn } from "../host/names-in.ts";
 import type { Pool } from "../host/pool.ts";
 import { smallestImage } from "../host/size-image.ts";
-import { type ContentSource, dataName, type VolumeContent } from "./content.ts";
+import { type BegunSnapshot, type ContentSource, dataName, type VolumeContent } from "./content.ts";
 import { type DataForm, imageName, type MakeData, trialPrefix } from "./content-task.ts";
+import { type Copying, copyOnce, DataCopy } from "./data-copy.ts";
 import { makeDirectory } from "./directories.ts";
-import type { CopyCost, VolumeSnapshot, VolumeSpec } from "./driver.ts";
+import type { CopyCost, CopyWork, VolumeSnapshot, VolumeSpec } from "./driver.ts";
 
 const tasks = new URL("./content-task.ts", import.meta.url);
 const discards = new URL("./discard-task.ts", import.meta.url);
@@ -30,8 +32,12 @@ const resizes = new URL("./resize-task.ts", import.meta.url);
 const placeName = "place";
 const snapshotsName = ".snapshots";
 
+type Restoring = { readonly spec: VolumeSpec; readonly work: CopyWork };
+
 export type FolderContentOptions = {
   readonly pool: Pool;
+  /** For copies. */
+  readonly longPool: Pool;
   /** Where the data may grow: the limit of a volume in bytes; undefined is none. Pure. */
   readonly sizeOf: (options: VolumeSpec["options"]) => number | undefined;
   /** The name of the data in a volume's folder, where a program shows it as `_data`; it limits nothing. */
@@ -46,10 +52,11 @@ export class FolderContent implements VolumeContent {
   readonly #options: FolderContentOptions;
   readonly snapshots = {
     cost: (folder: string) => this.#cost(folder),
-    create: (folder: string, snapshot: string) => this.#snapshot(folder, snapshot),
+    create: (folder: string, snapshot: string, work: CopyWork) => this.#snapshot(folder, snapshot, work),
+    begin: (folder: string, snapshot: string, work: CopyWork) => this.#begin(folder, snapshot, work),
     list: (folder: string) => this.#list(folder),
     remove: (folder: string, snapshot: string) => this.#removeSnapshot(folder, snapshot),
-    restore: (folder: string, snapshot: string, spec: VolumeSpec) => this.#restore(folder, snapshot, spec),
+    restore: (folder: string, snapshot: string, restoring: Restoring) => this.#restore(folder, snapshot, restoring),
   };
 
   constructor(options: FolderContentOptions) {
@@ -63,13 +70,7 @@ export class FolderContent implements VolumeContent {
     if (form === "plain" && source === undefined) return;
     const { data = dataName } = this.#options;
     if (data !== dataName) await makeDirectory(join(home, data), 0o700);
-    await this.#run("makeDataTask", {
-      home,
-      data,
-      form,
-      size,
-      source: await this.#sourceOf(source),
-    } satisfies MakeData);
+    await this.#make({ home, data, form, size, source: await this.#sourceOf(source) }, source?.work);
     await syncDirectory(home);
   }
 
@@ -89,7 +90,8 @@ export class FolderContent implements VolumeContent {
   }
 
   async usage(folder: string, signal?: AbortSignal): Promise<number> {
-    return this.#run("usageTask", { home: await this.#homeOf(folder) }, signal);
+    const { bytes } = await this.#run<TreeSize>("sizeTask", { home: await this.#homeOf(folder) }, signal);
+    return bytes;
   }
 
   async resize(folder: string, size: number | undefined, used: boolean): Promise<void> {
@@ -119,16 +121,33 @@ export class FolderContent implements VolumeContent {
     return form !== "image" && (await this.#run("sharesTask", { home })) ? "reflink" : "copy";
   }
 
-  async #snapshot(folder: string, snapshot: string): Promise<void> {
+  async #snapshot(folder: string, snapshot: string, work: CopyWork): Promise<void> {
     const home = await this.#homeOf(folder);
-    const directory = join(home, snapshotsName);
-    if ((await namesIn(directory)).includes(snapshot))
-      throw new EngineError("conflict", `the volume has a snapshot ${snapshot} already`);
+    await refuseTaken(home, snapshot);
+    const { data } = this.#options;
     await this.#staged(home, async (staging) => {
-      await this.#run("copyDataTask", { home, data: this.#options.data, target: staging });
-      await rename(staging, join(directory, snapshot));
-      await syncDirectory(directory);
+      await copyOnce(this.#copying(work), "copyDataTask", { home, data, target: staging });
+      await showSnapshot(staging, snapshot);
     });
+  }
+
+  async #begin(folder: string, snapshot: string, work: CopyWork): Promise<BegunSnapshot> {
+    const home = await this.#homeOf(folder);
+    await refuseTaken(home, snapshot);
+    const { data } = this.#options;
+    await using stack = new AsyncDisposableStack();
+    const staging = await this.#makeStaging(home);
+    // When it has its name, nothing is there.
+    stack.defer(() => this.#discard(staging));
+    const copy = stack.use(await DataCopy.begin(this.#copying(work), { home, data, target: staging }));
+    const kept = stack.move();
+    const finish = async (still: boolean): Promise<boolean> => {
+      const consistent = await copy.finish(still);
+      await refuseTaken(home, snapshot);
+      await showSnapshot(staging, snapshot);
+      return consistent;
+    };
+    return { finish, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   }
 
   async #list(folder: string): Promise<readonly VolumeSnapshot[]> {
@@ -149,20 +168,20 @@ export class FolderContent implements VolumeContent {
     await this.#discard(gone);
   }
 
-  async #restore(folder: string, snapshot: string, { options }: VolumeSpec): Promise<void> {
+  async #restore(folder: string, snapshot: string, { spec: { options }, work }: Restoring): Promise<void> {
     const source = await this.#snapshotPath(folder, snapshot);
     const home = await this.#homeOf(folder);
     const form = await this.#formOf(home);
     const size = this.#options.sizeOf(options);
-    await this.#replace(home, { form, size, source });
+    await this.#replace(home, { form, size, source }, work);
   }
 
   /** Gives a home the data of `source`, all at once. */
-  async #replace(home: string, made: Omit<MakeData, "home">): Promise<void> {
+  async #replace(home: string, made: Omit<MakeData, "home">, work?: CopyWork): Promise<void> {
     await this.#staged(home, async (staging) => {
       const { data = dataName } = this.#options;
       await makeDirectory(join(staging, data), 0o755);
-      await this.#run("makeDataTask", { ...made, data, home: staging } satisfies MakeData);
+      await this.#make({ ...made, data, home: staging }, work);
       await syncDirectory(staging);
       await this.#run("swapDataTask", { home, data, staging });
       await syncDirectory(home);
@@ -170,12 +189,24 @@ export class FolderContent implements VolumeContent {
     });
   }
 
-  /** Lends a directory on the filesystem of the home; what is in it on failure goes. */
-  async #staged(home: string, use: (staging: string) => Promise<void>): Promise<void> {
+  /** `work`: of a copy that somebody asked for. */
+  #make(made: MakeData, work: CopyWork | undefined): Promise<void> {
+    return work === undefined ? this.#run("makeDataTask", made) : copyOnce(this.#copying(work), "makeDataTask", made);
+  }
+
+  #copying = (work: CopyWork): Copying => ({ pool: this.#options.longPool, work });
+
+  async #makeStaging(home: string): Promise<string> {
     const directory = join(home, snapshotsName);
     await makeDirectory(directory, 0o700);
     const staging = join(directory, `.new-${randomBytes(8).toString("hex")}`);
     await mkdir(staging, { mode: 0o700 });
+    return staging;
+  }
+
+  /** Lends a directory on the filesystem of the home; what is in it on failure goes. */
+  async #staged(home: string, use: (staging: string) => Promise<void>): Promise<void> {
+    const staging = await this.#makeStaging(home);
     try {
       await use(staging);
     } catch (error) {
@@ -238,6 +269,17 @@ export class FolderContent implements VolumeContent {
   #run<R>(name: string, argument: object, signal?: AbortSignal): Promise<R> {
     return this.#options.pool.run<object, R>(tasks, name, argument, signal === undefined ? {} : { signal });
   }
+}
+
+async function refuseTaken(home: string, snapshot: string): Promise<void> {
+  if ((await namesIn(join(home, snapshotsName))).includes(snapshot))
+    throw new EngineError("conflict", `the volume has a snapshot ${snapshot} already`);
+}
+
+/** What is staged beside the other snapshots is one of them from now on. */
+async function showSnapshot(staging: string, snapshot: string): Promise<void> {
+  await rename(staging, join(dirname(staging), snapshot));
+  await syncDirectory(dirname(staging));
 }
 
 function refuseSmall(size: number): void {

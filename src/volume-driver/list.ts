@@ -21,6 +21,8 @@ import { openZfsDriver } from "./zfs/driver.ts";
 export type VolumeDriverOptions = {
   readonly root: string;
   readonly pool: Pool;
+  /** For copies, so that nobody waits for their threads; `pool` when undefined. */
+  readonly longPool?: Pool | undefined;
   /** The way to volumes that may hang; one of its own when undefined. */
   readonly remote?: Remote | undefined;
 };

@@ -22,6 +22,10 @@ export async function ownSnapshots(context: VolumeContext, volume: Volume): Prom
   }
 }
 
+/** The driver has the power no more. */
+export const lostSnapshots = ({ driver, name }: Volume): EngineError =>
+  new EngineError("not_found", `the driver ${driver} has no snapshots of volume ${name} any more`);
+
 /** Oldest first. */
 export async function snapshotsOf(context: VolumeContext, volume: Volume): Promise<readonly Snapshot[]> {
   const own = await ownSnapshots(context, volume);

@@ -19,8 +19,8 @@ const btrfs: DirectoryKind = {
   folder: "volume-drivers/btrfs",
   check: (options) => void parseOptions(options),
   fixedOptions: ["device"],
-  content: ({ pool }) =>
-    new FolderContent({ pool, subvolumes: true, sizeOf: (options) => parseOptions(options).size, placeOf }),
+  content: (pools) =>
+    new FolderContent({ ...pools, subvolumes: true, sizeOf: (options) => parseOptions(options).size, placeOf }),
   requirements: [{ kind: "filesystem", name: "btrfs", advice: "load the module btrfs" }],
 };
 

@@ -8,9 +8,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineError } from "../../base/errors.ts";
-import type { Pool } from "../../host/pool.ts";
 import { runProgram } from "../../host/program.ts";
-import { openDirectoryDriver } from "../directory-driver.ts";
+import { type DirectoryOptions, openDirectoryDriver } from "../directory-driver.ts";
 import type { DirectoryKind } from "../directory-kind.ts";
 import type { VolumeDriver } from "../driver.ts";
 import { FolderContent } from "../folder-content.ts";
@@ -49,7 +48,7 @@ const encrypted: DirectoryKind = {
   folder: "volume-drivers/encrypted",
   program,
   // What is copied stays encrypted, under the same key.
-  content: ({ pool }) => new FolderContent({ pool, data: cipherName, sizeOf: () => undefined }),
+  content: (pools) => new FolderContent({ ...pools, data: cipherName, sizeOf: () => undefined }),
   keptElsewhere: (options) => parseOptions(options).device !== undefined,
   fixedOptions: ["device"],
   requirements: [
@@ -60,7 +59,7 @@ const encrypted: DirectoryKind = {
 };
 
 /** Opens the driver over `<root>/volume-drivers/encrypted`. */
-export function openEncryptedDriver(options: { readonly root: string; readonly pool: Pool }): Promise<VolumeDriver> {
+export function openEncryptedDriver(options: DirectoryOptions): Promise<VolumeDriver> {
   return openDirectoryDriver(encrypted, options);
 }
 

@@ -14,7 +14,7 @@ const local: DirectoryKind = {
   traits: { scope: "local", prunable: true, ownsParent: true, sized: true },
   folder: "volumes",
   mountOf: parseOptions,
-  content: ({ pool }) => new FolderContent({ pool, sizeOf }),
+  content: (pools) => new FolderContent({ ...pools, sizeOf }),
   optionsFile: formatOptionsFile,
   readOptionsFile: parseOptionsFile,
 };

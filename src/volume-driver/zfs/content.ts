@@ -39,7 +39,7 @@ export class DatasetContent implements VolumeContent {
         createdAt: new Date(seconds * 1000).toISOString(),
       })),
     remove: (folder, name) => this.#removeSnapshot(folder, name),
-    restore: (folder, name, spec) => this.#restore(folder, name, spec),
+    restore: (folder, name, { spec }) => this.#restore(folder, name, spec),
   };
 
   async make(folder: string, { name, options }: VolumeSpec, source?: ContentSource): Promise<void> {

@@ -1,17 +1,17 @@
 /** `clone`: by the driver where it can and the clone is to be like its source, else by copying through mounts of both. */
 import { randomBytes } from "node:crypto";
-import { EngineError } from "../../base/errors.ts";
-import type { CopyCost, VolumeSpec } from "../../volume-driver/driver.ts";
+import type { VolumeSpec } from "../../volume-driver/driver.ts";
 import { driverOf, longPoolFor } from "../context.ts";
 import { createNewVolume } from "../create.ts";
 import { useVolume } from "../mount.ts";
 import { deleteStatement, insertStatement, specOf } from "../records.ts";
-import { type OwnSnapshots, ownSnapshots, snapshotOf } from "../snapshots.ts";
+import { lostSnapshots, type OwnSnapshots, ownSnapshots, snapshotOf } from "../snapshots.ts";
 import type { Volume } from "../store.ts";
 import { listCopies } from "../verb-records.ts";
 import type { CopyReport, NewVolumeOf, Snapshot, VolumeVerbs, VolumeWork } from "../verbs.ts";
 import { subject, type VerbContext } from "./context.ts";
 import { copyContent } from "./copy-content.ts";
+import { copyByDriver } from "./driver-copy.ts";
 
 type Cloning = {
   readonly from: Volume;
@@ -37,36 +37,26 @@ export async function cloneVolume(
 type Cloned = { readonly volume: Volume } & Omit<CopyReport, "seconds">;
 
 /** Undefined where the driver cannot. */
-async function cloneByDriver(context: VerbContext, { from, snapshot, to }: Cloning): Promise<Cloned | undefined> {
+async function cloneByDriver(context: VerbContext, { from, snapshot, to, work }: Cloning): Promise<Cloned | undefined> {
   if (to.options !== undefined || (to.driver ?? from.driver) !== from.driver) return undefined;
   if (snapshot?.keptBy === "store") return undefined;
   const own = await ownSnapshots(context, from);
   if (own === undefined) return undefined;
   const { snapshots, spec, cost } = own;
-  // What copies everything is copied by us, and its containers stand still for the last moment only.
-  if (cost === "copy" && snapshot === undefined) return undefined;
+  const live = snapshot === undefined;
+  // What copies everything is copied by us, and its containers stand still for the last moment only; or not at all.
+  if (live && (cost === "copy" || (cost === "reflink" && work.pause === false))) return undefined;
   const source = { spec, ...(snapshot === undefined ? {} : { snapshot: snapshot.name }) };
-  const still = { name: from.name, cost, live: snapshot === undefined };
+  const copy = { name: from.name, step: "copying", live, work };
   const make = (_: unknown, target: VolumeSpec): Promise<void> =>
-    whileStill(context, still, () => snapshots.clone(source, target));
+    copyByDriver(context, copy, (copying) => snapshots.clone(source, target, copying));
   const volume = await createNewVolume(context, { ...requestOf(from, to), options: from.options }, { make });
   return { volume, cost, byStore: false, bytes: undefined, consistent: true };
 }
 
-/** A copy that takes its time is of one moment only while nobody writes; what takes none needs no standing still. */
-export async function whileStill<T>(
-  context: VerbContext,
-  { name, cost, live }: { readonly name: string; readonly cost: CopyCost; readonly live: boolean },
-  work: () => Promise<T>,
-): Promise<T> {
-  if (cost === "constant" || !live) return work();
-  await using _held = await context.users.hold(name, { freeze: true });
-  return await context.locks.run(name, work);
-}
-
 async function cloneByCopy(context: VerbContext, { from, snapshot, to, work }: Cloning): Promise<Cloned> {
   await using stack = new AsyncDisposableStack();
-  const { source, volume } = await sourceOf(context, { from, snapshot }, stack);
+  const { source, volume } = await sourceOf(context, { from, snapshot, work }, stack);
   let done = { bytes: 0, consistent: true };
   const request = requestOf(from, to);
   const target = await context.drivers.open(request.driver);
@@ -82,7 +72,7 @@ async function cloneByCopy(context: VerbContext, { from, snapshot, to, work }: C
 /** Where the content is to be read, until the stack ends. */
 export async function sourceOf(
   context: VerbContext,
-  { from, snapshot }: Pick<Cloning, "from" | "snapshot">,
+  { from, snapshot, work }: Pick<Cloning, "from" | "snapshot" | "work">,
   stack: AsyncDisposableStack,
 ): Promise<{ readonly source: string; readonly volume: string | undefined }> {
   if (snapshot === undefined) return { source: stack.use(await useVolume(context, from.name)).path, volume: from.name };
@@ -90,13 +80,16 @@ export async function sourceOf(
   if (snapshot.keptBy === "store" && copy !== undefined && context.copies !== undefined)
     return { source: context.copies.pathOf(copy.id), volume: undefined };
   const own = await ownSnapshots(context, from);
-  return { source: await temporaryClone(context, { from, snapshot: snapshot.name, own }, stack), volume: undefined };
+  if (own === undefined) throw lostSnapshots(from);
+  const temporary = { from, snapshot: snapshot.name, own, work };
+  return { source: await temporaryClone(context, temporary, stack), volume: undefined };
 }
 
 type Temporary = {
   readonly from: Volume;
   readonly snapshot: string | undefined;
-  readonly own: OwnSnapshots | undefined;
+  readonly own: OwnSnapshots;
+  readonly work: VolumeWork;
 };
 
 /**
@@ -105,11 +98,9 @@ type Temporary = {
  */
 export async function temporaryClone(
   context: VerbContext,
-  { from, snapshot, own }: Temporary,
+  { from, snapshot, own, work }: Temporary,
   stack: AsyncDisposableStack,
 ): Promise<string> {
-  if (own === undefined)
-    throw new EngineError("not_found", `the driver ${from.driver} has no snapshots of volume ${from.name} any more`);
   const { database } = context;
   const driver = driverOf(context, from);
   const volume = { ...from, name: `strata-${randomBytes(12).toString("hex")}`, labels: {}, mountpoint: "" };
@@ -119,9 +110,9 @@ export async function temporaryClone(
     await driver.remove(spec);
     await database.transact([deleteStatement(volume.name)]);
   });
-  const still = { name: from.name, cost: own.cost, live: snapshot === undefined };
+  const copy = { name: from.name, step: "copying", live: snapshot === undefined, work };
   const source = { spec: own.spec, ...(snapshot === undefined ? {} : { snapshot }) };
-  await whileStill(context, still, () => own.snapshots.clone(source, spec));
+  await copyByDriver(context, copy, (copying) => own.snapshots.clone(source, spec, copying));
   stack.defer(() => driver.unmount(spec, "work"));
   return driver.mount(spec, "work");
 }

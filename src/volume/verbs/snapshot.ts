@@ -6,13 +6,20 @@ import { driverOf, haveVolume, longPoolFor } from "../context.ts";
 import { useVolume } from "../mount.ts";
 import { specOf } from "../records.ts";
 import { finishRestore } from "../restore-copy.ts";
-import { type OwnSnapshots, ownSnapshots, removeSnapshotOf, snapshotOf, snapshotsOf } from "../snapshots.ts";
+import {
+  lostSnapshots,
+  type OwnSnapshots,
+  ownSnapshots,
+  removeSnapshotOf,
+  snapshotOf,
+  snapshotsOf,
+} from "../snapshots.ts";
 import type { Volume } from "../store.ts";
 import { beginRestore, deleteCopy, insertCopy, listCopies, setCopyState } from "../verb-records.ts";
 import type { CopyReport, Snapshot, VolumeVerbs, VolumeWork } from "../verbs.ts";
-import { whileStill } from "./clone.ts";
 import { refuseRunning, subject, type VerbContext } from "./context.ts";
 import { copyContent, progressOf } from "./copy-content.ts";
+import { copyByDriver } from "./driver-copy.ts";
 
 type Report = Omit<CopyReport, "seconds">;
 
@@ -29,7 +36,9 @@ export async function createSnapshot(
   const began = performance.now();
   const own = await ownSnapshots(context, volume);
   const report =
-    own === undefined ? await keepCopy(context, { volume, snapshot, work }) : await byDriver(context, own, snapshot);
+    own === undefined
+      ? await keepCopy(context, { volume, snapshot, work })
+      : await byDriver(context, own, { name: snapshot, work });
   const made = await snapshotOf(context, volume, snapshot);
   return { snapshot: made, report: { ...report, seconds: (performance.now() - began) / 1000 } };
 }
@@ -43,10 +52,14 @@ function freeName(taken: ReadonlySet<string>): string {
   }
 }
 
-async function byDriver(context: VerbContext, { snapshots, spec, cost }: OwnSnapshots, name: string): Promise<Report> {
-  const create = (): Promise<void> => snapshots.create(spec, name);
-  await whileStill(context, { name: spec.name, cost, live: true }, create);
-  return { cost, byStore: false, bytes: undefined, consistent: true };
+async function byDriver(
+  context: VerbContext,
+  { snapshots, spec, cost }: OwnSnapshots,
+  { name, work }: { readonly name: string; readonly work: VolumeWork },
+): Promise<Report> {
+  const copy = { name: spec.name, step: "copying", live: true, work };
+  const { consistent } = await copyByDriver(context, copy, (copying) => snapshots.create(spec, name, copying));
+  return { cost, byStore: false, bytes: undefined, consistent };
 }
 
 type Keeping = { readonly volume: Volume; readonly snapshot: string; readonly work: VolumeWork };
@@ -95,17 +108,23 @@ export async function restoreSnapshot(
   const report = await context.locks.run(name, async () => {
     refuseRunning(context, name, "restore");
     return found.keptBy === "driver"
-      ? restoreByDriver(context, volume, snapshot)
+      ? restoreByDriver(context, volume, { name: snapshot, work })
       : restoreCopy(context, { volume, found, work });
   });
   return { ...report, seconds: (performance.now() - began) / 1000 };
 }
 
-async function restoreByDriver(context: VerbContext, volume: Volume, snapshot: string): Promise<Report> {
+async function restoreByDriver(
+  context: VerbContext,
+  volume: Volume,
+  { name, work }: { readonly name: string; readonly work: VolumeWork },
+): Promise<Report> {
   const own = await ownSnapshots(context, volume);
-  await own?.snapshots.restore(own.spec, snapshot);
+  if (own === undefined) throw lostSnapshots(volume);
+  const copy = { name: volume.name, step: "restoring", live: false, work };
+  await copyByDriver(context, copy, (copying) => own.snapshots.restore(own.spec, name, copying));
   context.whole.delete(volume.name);
-  return { cost: own?.cost ?? "copy", byStore: false, bytes: undefined, consistent: true };
+  return { cost: own.cost, byStore: false, bytes: undefined, consistent: true };
 }
 
 type Restoring = { readonly volume: Volume; readonly found: Snapshot; readonly work: VolumeWork };

@@ -3,7 +3,7 @@ import { longPoolFor } from "../context.ts";
 import { createNewVolume } from "../create.ts";
 import type { Unpacked } from "../read-volume-tar.ts";
 import { ownSnapshots, snapshotOf } from "../snapshots.ts";
-import type { ImportReport, VolumeVerbs } from "../verbs.ts";
+import type { ImportReport, VolumeVerbs, VolumeWork } from "../verbs.ts";
 import type { ExportArgument, ImportArgument } from "../volume-tar-task.ts";
 import { sourceOf, temporaryClone } from "./clone.ts";
 import { subject, type VerbContext } from "./context.ts";
@@ -17,7 +17,7 @@ export async function* exportVolume(
 ): AsyncGenerator<Uint8Array, void> {
   using _busy = context.busy.begin(source.name, "export", { alone: false });
   await using stack = new AsyncDisposableStack();
-  const { volume, path, consistent } = await stillSource(context, { source, pause: options.pause === true }, stack);
+  const { volume, path, consistent } = await stillSource(context, { source, options }, stack);
   const { signal, progress, compress = "none" } = options;
   const argument: ExportArgument = { path, volume: source.name, consistent, compress };
   const { output, result } = longPoolFor(context, volume).stream<ExportArgument, void>(
@@ -37,26 +37,33 @@ export async function* exportVolume(
 
 type Exporting = {
   readonly source: { readonly name: string; readonly snapshot?: string | undefined };
-  readonly pause: boolean;
+  readonly options: VolumeWork;
 };
 
 /**
  * Where the content can be read as slowly as the client likes: a snapshot, a clone that costs nothing, or the volume itself,
  * which containers may go on to write to.
  */
-async function stillSource(context: VerbContext, { source, pause }: Exporting, stack: AsyncDisposableStack) {
+async function stillSource(context: VerbContext, { source, options }: Exporting, stack: AsyncDisposableStack) {
   const volume = await subject(context, source.name);
+  const pause = options.pause === true;
+  // Of a clone that is made for it containers know only where blocks are shared, for as long as that takes.
+  const work = { ...options, pause: true };
   if (source.snapshot !== undefined) {
     const snapshot = await snapshotOf(context, volume, source.snapshot);
-    return { volume, path: (await sourceOf(context, { from: volume, snapshot }, stack)).source, consistent: true };
+    return {
+      volume,
+      path: (await sourceOf(context, { from: volume, snapshot, work }, stack)).source,
+      consistent: true,
+    };
   }
   const running = (): boolean => context.users.of(volume.name).some(({ status }) => status === "running");
   const own = running() && !pause ? await ownSnapshots(context, volume) : undefined;
   if (own !== undefined && own.cost !== "copy") {
-    const path = await temporaryClone(context, { from: volume, snapshot: undefined, own }, stack);
+    const path = await temporaryClone(context, { from: volume, snapshot: undefined, own, work }, stack);
     return { volume, path, consistent: true };
   }
-  const { source: path } = await sourceOf(context, { from: volume, snapshot: undefined }, stack);
+  const { source: path } = await sourceOf(context, { from: volume, snapshot: undefined, work }, stack);
   if (pause) stack.use(await context.users.hold(volume.name, { freeze: true }));
   return { volume, path, consistent: pause || !running() };
 }
