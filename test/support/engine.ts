@@ -202,8 +202,24 @@ export function dockerdIsHere(): boolean {
   return spawnSync("sh", ["-c", "command -v dockerd"], { stdio: "ignore" }).status === 0;
 }
 
+export type DockerdOptions = {
+  /** Holds socket, log and exec root. */
+  readonly root: string;
+  readonly dataRoot: string;
+  readonly driver?: string | undefined;
+  readonly args?: readonly string[];
+  /** Milliseconds until it must answer. */
+  readonly patience?: number;
+};
+
 /** Starts a stock dockerd without networks, on plugin folders that nobody else sees. */
-export async function startDockerd(root: string, dataRoot: string, driver?: string): Promise<Daemon> {
+export function startDockerd(root: string, dataRoot: string, driver?: string): Promise<Daemon> {
+  return launchDockerd({ root, dataRoot, driver });
+}
+
+/** The same, with more arguments, and where it may be slow. */
+export async function launchDockerd(options: DockerdOptions): Promise<Daemon> {
+  const { root, dataRoot, driver, args = [], patience } = options;
   for (const folder of ["/run/docker", "/etc/docker"]) {
     mkdirSync(folder, { recursive: true });
     // once: what else is there (a plugin's socket) must outlive a daemon
@@ -212,16 +228,14 @@ export async function startDockerd(root: string, dataRoot: string, driver?: stri
   mkdirSync(root, { recursive: true });
   const roots = ["--data-root", dataRoot, "--exec-root", join(root, "exec"), "--pidfile", join(root, "pid")];
   const network = ["--bridge", "none", "--iptables=false", "--ip6tables=false"];
+  const storage = driver === undefined ? [] : ["--storage-driver", driver];
+  const socket = ["-H", `unix://${join(root, "docker.sock")}`];
   return launch({
     program: "dockerd",
-    args: [
-      ...roots,
-      ...network,
-      ...(driver === undefined ? [] : ["--storage-driver", driver]),
-      ...["-H", `unix://${join(root, "docker.sock")}`],
-    ],
+    args: [...roots, ...network, ...storage, ...socket, ...args],
     root,
     dataRoot,
+    patience,
   });
 }
 

@@ -8,6 +8,8 @@ import { type CommandResult, command, type Daemon, launch, succeed } from "./eng
 export type PodmanOptions = {
   /** Name -> socket. */
   readonly plugins?: Readonly<Record<string, string>>;
+  /** Seconds that a plugin has for an answer; podman's own choice (5) when undefined. */
+  readonly pluginTimeout?: number;
   /** podman's own name of it; vfs when undefined. */
   readonly storageDriver?: string;
   /** Where layers are kept; below the root when undefined. */
@@ -39,7 +41,7 @@ function limits(): readonly string[] {
 }
 
 export function setUpPodman(root: string, options: PodmanOptions = {}): Podman {
-  const { plugins = {}, storageDriver = "vfs", dataRoot = join(root, "root") } = options;
+  const { plugins = {}, pluginTimeout = 5, storageDriver = "vfs", dataRoot = join(root, "root") } = options;
   mkdirSync(root, { recursive: true });
   const settings = join(root, "containers.conf");
   writeFileSync(
@@ -51,6 +53,7 @@ default_ulimits = [${limits().join(", ")}]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
+volume_plugin_timeout = ${pluginTimeout}
 [engine.volume_plugins]
 ${Object.entries(plugins)
   .map(([name, socket]) => `${name} = ${JSON.stringify(socket)}`)

@@ -1,4 +1,4 @@
-/** What runs on the machine for a scratch folder. */
+/** What runs on the machine: for a scratch folder, and all of it. */
 import { readdirSync, readFileSync } from "node:fs";
 
 /** Processes whose command line names the folder. */
@@ -24,4 +24,20 @@ export function endProcesses(path: string): void {
     } catch {
       // ended meanwhile
     }
+}
+
+/** Command lines and environments of every process. */
+export function processTexts(): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => ["cmdline", "environ"].map((file) => textOf(`/proc/${pid}/${file}`)));
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    // It ended.
+    return "";
+  }
 }

@@ -44,8 +44,22 @@ export function callPlugin(socketPath: string, method: string, body?: object | s
   });
 }
 
+export type PluginOptions = {
+  /** Holds its log and its data root. */
+  readonly root: string;
+  readonly socket: string;
+  readonly args?: readonly string[];
+  /** Milliseconds until it must answer. */
+  readonly patience?: number;
+};
+
 /** Starts it in `root` and waits until it answers. */
-export async function startPlugin(root: string, socket: string, args: readonly string[] = []): Promise<Plugin> {
+export function startPlugin(root: string, socket: string, args: readonly string[] = []): Promise<Plugin> {
+  return launchPlugin({ root, socket, args });
+}
+
+/** The same, where it may be slow. */
+export async function launchPlugin({ root, socket, args = [], patience = 60_000 }: PluginOptions): Promise<Plugin> {
   const dataRoot = join(root, "volumes-of-plugin");
   const logPath = join(root, "plugin.log");
   const log = openSync(logPath, "a");
@@ -57,13 +71,14 @@ export async function startPlugin(root: string, socket: string, args: readonly s
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await ended;
   };
-  const give = performance.now() + 60_000;
+  const give = performance.now() + patience;
   while ((await callPlugin(socket, "Plugin.Activate").catch(() => undefined))?.status !== 200) {
     if (child.exitCode !== null || performance.now() > give) {
       await end("SIGKILL");
       throw new Error(`the plugin did not start:\n${readFileSync(logPath, "utf8")}`);
     }
-    await sleep(20);
+    // Asking takes from what starts.
+    await sleep(patience / 3000);
   }
   return {
     socket,

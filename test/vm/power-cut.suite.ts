@@ -83,7 +83,8 @@ describe(`power cuts (seed ${seed})`, { skip, timeout }, () => {
     test(`an engine that ${does} is found out`, { timeout }, async () => {
       const projectDisk = join(cache, "mutant.img");
       await makeProjectDisk(projectDisk, { patches: [patch] });
-      const { complaints } = await liveAndDie({ ...plan(projectDisk, "ext4"), cuts: 3, say });
+      const [filesystem = "ext4"] = filesystems;
+      const { complaints } = await liveAndDie({ ...plan(projectDisk, filesystem), cuts: 3, say });
       for (const complaint of complaints.slice(0, 12)) say(complaint);
       assert.notDeepEqual(complaints, [], `three cuts of an engine that ${does} lost nothing (seed ${seed})`);
     });

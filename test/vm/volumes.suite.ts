@@ -1,7 +1,7 @@
 /**
  * Volumes on servers, in a virtual machine whose kernel has their clients (part of `npm run test:vm`): the drivers nfs and
  * cifs through the conformance suite, against the kernel's NFS server and Samba in the same guest, and limits of local volumes by
- * project quotas; and containers of the daemon on volumes of both.
+ * project quotas; containers of the daemon on volumes of both, and of a stock dockerd and podman by the plugin.
  */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync } from "node:fs";
@@ -32,11 +32,12 @@ describe("volumes on servers", { skip, timeout }, () => {
   for (const [title, script] of [
     ["the drivers nfs and cifs", "volume-drivers"],
     ["containers of the daemon on them", "volume-story"],
+    ["a stock dockerd and podman on them, by the plugin", "plugin-story"],
   ])
     test(title ?? "", { timeout }, async (context) => {
       assert.ok(found !== undefined);
       mkdirSync(cache, { recursive: true });
-      const systemDisk = join(cache, "services.img");
+      const systemDisk = join(cache, "servers.img");
       const projectDisk = join(cache, "project.img");
       const kernel = makeFirstRoot(found, cache);
       if (!existsSync(systemDisk)) await makeSystemDisk(systemDisk, { fill: (root) => copyServices(packages, root) });

@@ -22,6 +22,7 @@ import { volumeDriverSuite, withVolumeDriver } from "../../../src/volume-driver/
 import type { OpenVolumeDriver } from "../../../src/volume-driver/conformance-bench.ts";
 import { openLocalDriver } from "../../../src/volume-driver/local/driver.ts";
 import { openNfsDriver } from "../../../src/volume-driver/nfs/driver.ts";
+import { processTexts } from "../../support/processes.ts";
 import { nfsFolder, password, server, smbFolder, startServers } from "./servers.ts";
 
 type Options = Readonly<Record<string, string>>;
@@ -226,19 +227,3 @@ test("a password stands nowhere but in its file", () =>
     await driver.unmount(spec, "use");
     assert.equal(readFileSync(join(smbFolder, "f"), "utf8"), "x");
   }));
-
-/** Command lines and environments of every process. */
-function processTexts(): string[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => ["cmdline", "environ"].map((file) => textOf(`/proc/${pid}/${file}`)));
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    // It ended.
-    return "";
-  }
-}
