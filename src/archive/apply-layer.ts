@@ -9,9 +9,9 @@
  * recipe is gone then. Synchronous calls inside: for workers.
  */
 import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { EngineError, isError } from "../base/errors.ts";
 import {
-  closeFd,
   closeRead,
   type FileStat,
   listXattrs,
@@ -23,24 +23,27 @@ import {
 } from "../host/sys.ts";
 import { type ByteString, bytesOf, entryPath, joinPath, nameOf, quoted, splitPath } from "./bytes.ts";
 import { fact, parentOf } from "./diff-facts.ts";
+import { aufsLinks, meaningOf, type Whiteout } from "./entry-meaning.ts";
 import type { FreeDiff } from "./free-diff.ts";
 import { KeptAttributes } from "./kept-attributes.ts";
 import { OpenFiles } from "./open-files.ts";
 import { made, PathTable } from "./path-table.ts";
 import {
   applyAttributes,
+  beginFile,
   boundTime,
   explained,
+  type OpenedFile,
   type Placed,
   type PlaceOptions,
-  placeEntry,
+  placeNode,
   pour,
-  setTime,
   storedXattr,
 } from "./place-entry.ts";
 import { type TarEntry, TarReader } from "./read-tar.ts";
 import { RecipeWriter } from "./recipe-writer.ts";
 import { findStat, isDirectory, isFile, type Location, openDirectory, RootTree, resetDirectory } from "./root-tree.ts";
+import { TakenFile } from "./taken-file.ts";
 
 export type ApplyOptions = {
   /** Where the recipe is written; an older one is replaced. */
@@ -87,9 +90,12 @@ export async function applyLayer(
     onRaw: (bytes) => recipe.literal(bytes),
   });
   try {
-    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+    for (;;) {
+      const entry = reader.nextHere() ?? (await reader.next());
+      if (entry === undefined) break;
       options.signal?.throwIfAborted();
-      await layer.apply(entry, reader);
+      const later = layer.apply(entry, reader);
+      if (later !== undefined) await later;
     }
     options.signal?.throwIfAborted();
     layer.finish();
@@ -97,49 +103,6 @@ export async function applyLayer(
     return { diffId: `sha256:${hash.digest("hex")}`, tarSize, size: layer.size };
   } finally {
     await reader.close();
-  }
-}
-
-const whiteout = ".wh.";
-const opaque = ".wh..wh..opq";
-const aufsPrefix = ".wh..wh.";
-const aufsLinks = ".wh..wh.plnk";
-
-/** What the last component of an entry's name means. */
-type Meaning =
-  | { readonly kind: "entry" }
-  | { readonly kind: "ignored" }
-  | { readonly kind: "opaque"; readonly directory: ByteString }
-  | { readonly kind: "whiteout"; readonly directory: ByteString; readonly name: ByteString };
-
-function meaningOf(path: ByteString): Meaning {
-  if (!path.includes(whiteout)) return { kind: "entry" };
-  const parts = path.split("/");
-  const special = parts.findIndex((part) => part.startsWith(whiteout));
-  const part = parts[special];
-  if (part === undefined) return { kind: "entry" };
-  const directory = parts.slice(0, special).join("/");
-  const last = special === parts.length - 1;
-  if (part === opaque && last) return { kind: "opaque", directory };
-  if (part.startsWith(aufsPrefix) && part !== opaque) return { kind: "ignored" };
-  const name = part.slice(whiteout.length);
-  if (!last || name === "" || name === "." || name === "..")
-    throw new EngineError("invalid_argument", `invalid whiteout name ${quoted(path)}`);
-  return { kind: "whiteout", directory, name };
-}
-
-type Copied = { readonly reader: TarReader; readonly files: OpenFiles };
-
-/** Gives a file its content and time, and closes it; undefined: it has them. Returns the content's checksum. */
-async function fillFile(fd: number | undefined, entry: TarEntry, reader: TarReader): Promise<number> {
-  try {
-    const crc = await pour(reader, fd);
-    if (fd !== undefined) setTime(fd, "", entry);
-    return crc;
-  } catch (error) {
-    throw explained(error, entry);
-  } finally {
-    if (fd !== undefined) closeFd(fd);
   }
 }
 
@@ -175,12 +138,18 @@ class LayerTree implements Disposable {
     if (keepAttributes) this.#kept = new KeptAttributes(this.#tree.fd);
   }
 
-  async apply(entry: TarEntry, reader: TarReader): Promise<void> {
+  /** Undefined when it is done: an entry whose content is here needs no promise. */
+  apply(entry: TarEntry, reader: TarReader): Promise<void> | undefined {
     const path = entryPath(entry.path);
-    if (path === "") return this.#applyRoot(entry);
     const meaning = meaningOf(path);
-    if (meaning.kind === "ignored") return;
-    if (meaning.kind === "entry") return this.#placeOrDepend(entry, path, reader);
+    if (meaning.kind === "entry" && entry.type === "file" && path !== "") return this.#placeFile(entry, path, reader);
+    if (path === "") this.#applyRoot(entry);
+    else if (meaning.kind === "entry") this.#placeOrDepend(entry, path);
+    else if (meaning.kind !== "ignored") this.#applyWhiteout(entry, meaning);
+    return undefined;
+  }
+
+  #applyWhiteout(entry: TarEntry, meaning: Whiteout): void {
     try {
       if (meaning.kind === "opaque") this.#hideAll(meaning.directory);
       else this.#hide(meaning.directory, meaning.name);
@@ -207,42 +176,86 @@ class LayerTree implements Disposable {
   }
 
   /** A hard link that leads nowhere here may lead below. */
-  async #placeOrDepend(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> {
+  #placeOrDepend(entry: TarEntry, path: ByteString): void {
     try {
-      await this.#place(entry, path, reader);
+      this.#place(entry, path);
     } catch (error) {
       if (this.#free === undefined || entry.type !== "link" || !isError(error, "invalid_argument")) throw error;
       this.#free.facts.setDependent();
     }
   }
 
-  async #place(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> {
+  #place(entry: TarEntry, path: ByteString): void {
     if (entry.type === "link" && entryPath(entry.link, "hard link target").startsWith(`${aufsLinks}/`))
       throw new EngineError("unsupported", `hard link ${quoted(entry.path)} leads into aufs' own store (${aufsLinks})`);
-    const placed = this.#copied
-      ? await this.#look(entry, path, { reader, files: this.#copied })
-      : await placeEntry(this.#tree, entry, path, reader, this.#options);
+    const placed =
+      this.#copied === undefined ? placeNode(this.#tree, entry, path, this.#options) : this.#look(entry, path);
     const { path: real } = placed;
-    this.#made.addAbove(real);
-    this.#noteChange(placed);
-    this.#free?.placed(real, entry.type === "directory");
+    this.#note(placed, entry);
     if (entry.type === "directory") {
       this.#made.add(real, made.entry | made.directory | (placed.kept ? 0 : made.fresh));
       this.#times.set(real, boundTime(entry.mtime));
       if (placed.kept) this.#rememberXattrs(real, entry);
-    } else if (entry.type === "file") this.#addFile(real, entry, placed.crc);
-    else this.#made.add(real, made.entry | this.#countedAs(placed.linkedTo));
+    } else this.#made.add(real, made.entry | this.#countedAs(placed.linkedTo));
   }
 
-  /** What {@link placeEntry} would say of an entry that is in the tree already. */
-  async #look(entry: TarEntry, path: ByteString, { reader, files }: Copied): Promise<Placed> {
+  /** What {@link placeNode} would say of an entry that is in the tree already. */
+  #look(entry: TarEntry, path: ByteString): Placed {
+    this.#implyAbove(path);
+    const linkedTo = entry.type === "link" ? entryPath(entry.link, "hard link target") : undefined;
+    return { path, size: 0, crc: 0, kept: false, linkedTo };
+  }
+
+  #implyAbove(path: ByteString): void {
     const missing: ByteString[] = [];
     for (let above = parentOf(path); above !== "" && this.#free?.facts.flags(above) === 0; above = parentOf(above))
       missing.unshift(above);
     for (const directory of missing) this.#implied(directory);
-    const crc = entry.type === "file" ? await fillFile(files.take(entry.path), entry, reader) : 0;
-    const linkedTo = entry.type === "link" ? entryPath(entry.link, "hard link target") : undefined;
-    return { path, size: entry.size, crc, kept: false, linkedTo };
+  }
+
+  #placeFile(entry: TarEntry, path: ByteString, reader: TarReader): Promise<void> | undefined {
+    const file = this.#begin(entry, path);
+    const content = reader.readHere();
+    if (content === undefined) return this.#pour(file, entry, reader);
+    try {
+      if (content.length > 0) file.write(content);
+      file.finish();
+    } catch (error) {
+      throw explained(error, entry);
+    } finally {
+      file[Symbol.dispose]();
+    }
+    this.#addFile(file.path, entry, crc32(content));
+    return undefined;
+  }
+
+  async #pour(file: OpenedFile, entry: TarEntry, reader: TarReader): Promise<void> {
+    let crc: number;
+    try {
+      crc = await pour(reader, file);
+      file.finish();
+    } catch (error) {
+      throw explained(error, entry);
+    } finally {
+      file[Symbol.dispose]();
+    }
+    this.#addFile(file.path, entry, crc);
+  }
+
+  #begin(entry: TarEntry, path: ByteString): OpenedFile {
+    try {
+      if (this.#copied === undefined) return beginFile(this.#tree, entry, path, this.#options);
+      this.#implyAbove(path);
+      return new TakenFile(path, entry, this.#copied.take(entry.path));
+    } catch (error) {
+      throw explained(error, entry);
+    }
+  }
+
+  #note(placed: Pick<Placed, "path" | "kept" | "linkedTo">, { type }: TarEntry): void {
+    this.#made.addAbove(placed.path);
+    this.#noteChange(placed);
+    this.#free?.placed(placed.path, type === "directory");
   }
 
   /** A directory came to be because something in it did. */
@@ -253,7 +266,7 @@ class LayerTree implements Disposable {
     this.#kept?.change(splitPath(path).parent);
   }
 
-  #noteChange({ path, kept, linkedTo }: Placed): void {
+  #noteChange({ path, kept, linkedTo }: Pick<Placed, "path" | "kept" | "linkedTo">): void {
     if (this.#kept === undefined || linkedTo === path) return;
     if (kept) this.#kept.touch(path);
     else this.#kept.change(splitPath(path).parent);
@@ -261,6 +274,7 @@ class LayerTree implements Disposable {
   }
 
   #addFile(real: ByteString, entry: TarEntry, crc: number): void {
+    this.#note({ path: real, kept: false, linkedTo: undefined }, entry);
     this.size += entry.size;
     this.#made.add(real, made.entry | made.counted);
     if (entry.size > 0) this.#made.add(real, made.payload, this.#recipe.payload(real, entry.size, crc));

@@ -58,6 +58,11 @@ export class ByteReader {
     return count;
   }
 
+  /** A byte that is here, so far ahead. */
+  at(ahead: number): number | undefined {
+    return this.#buffer[this.#at + ahead];
+  }
+
   /** Takes `count` bytes that are here; the view is good until the next `fill`. */
   take(count: number): Buffer {
     const taken = this.#buffer.subarray(this.#at, this.#at + count);

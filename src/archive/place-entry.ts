@@ -72,22 +72,39 @@ export async function placeEntry(
   entry: TarEntry,
   ...[path, reader, options]: [ByteString, EntryContent, PlaceOptions]
 ): Promise<Placed> {
+  if (entry.type !== "file") return placeNode(tree, entry, path, options);
   try {
-    const { parent, name } = splitPath(path);
-    const target = { tree, directory: tree.make(parent), name };
-    const real = joinPath(target.directory.path, name);
-    if (entry.type === "file") return { path: real, ...(await placeFile(target, entry, reader, options)) };
-    return { path: real, size: 0, crc: 0, ...placeOther(target, entry, options) };
+    using file = beginFile(tree, entry, path, options);
+    await options.writeContent?.(file.fd, entry);
+    const crc = await pour(reader, file);
+    file.finish();
+    return { path: file.path, size: entry.size, crc, kept: false, linkedTo: undefined };
   } catch (error) {
     throw explained(error, entry);
   }
 }
 
-/** Begins a file that nothing stands in the way of: its content is written, then it is finished. `path` is clean. */
-export function beginFile(tree: RootTree, entry: TarEntry, path: ByteString, options: PlaceOptions): NewFile {
-  const { parent, name } = splitPath(path);
-  return new NewFile({ tree, directory: tree.make(parent), name }, entry, options);
+/** The same for an entry that has no content. */
+export function placeNode(tree: RootTree, entry: TarEntry, path: ByteString, options: PlaceOptions): Placed {
+  try {
+    const target = targetOf(tree, path);
+    return { path: realPath(target), size: 0, crc: 0, ...placeOther(target, entry, options) };
+  } catch (error) {
+    throw explained(error, entry);
+  }
 }
+
+/** Begins a file: its content is written, then it is finished. `path` is clean. */
+export function beginFile(tree: RootTree, entry: TarEntry, path: ByteString, options: PlaceOptions): NewFile {
+  return new NewFile(targetOf(tree, path), entry, options);
+}
+
+function targetOf(tree: RootTree, path: ByteString): Target {
+  const { parent, name } = splitPath(path);
+  return { tree, directory: tree.make(parent), name };
+}
+
+const realPath = ({ directory, name }: Target): ByteString => joinPath(directory.path, name);
 
 /** Gives an existing directory the attributes of an entry, but for its times. */
 export function applyAttributes(fd: number, name: ByteString, entry: TarEntry, options: PlaceOptions): void {
@@ -115,30 +132,20 @@ export function explained(error: unknown, entry: TarEntry): unknown {
   });
 }
 
-async function placeFile(
-  target: Target,
-  entry: TarEntry,
-  reader: EntryContent,
-  options: PlaceOptions,
-): Promise<Omit<Placed, "path">> {
-  const mode = modeAtCreation(target.directory, entry);
-  const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
-  try {
-    await options.writeContent?.(fd, entry);
-    const crc = await pour(reader, fd);
-    finishFile({ fd, directory: target.directory, mode }, entry, options);
-    return { size: entry.size, crc, kept: false, linkedTo: undefined };
-  } finally {
-    closeFd(fd);
-  }
-}
+/** Takes a file's content, piece by piece, and then everything else that its entry says. Disposing closes it. */
+export type OpenedFile = Disposable & {
+  /** Real path in the root. */
+  readonly path: ByteString;
+  write(piece: Uint8Array): void;
+  finish(): void;
+};
 
-/** Reads an entry's content to its end, into a file where one is given. Returns its checksum. */
-export async function pour(content: EntryContent, fd: number | undefined): Promise<number> {
+/** Reads an entry's content to its end, into a file. Returns its checksum. */
+export async function pour(content: EntryContent, file: Pick<OpenedFile, "write">): Promise<number> {
   let crc = 0;
   for (let piece = await content.read(); piece !== undefined; piece = await content.read()) {
     crc = crc32(piece, crc);
-    if (fd !== undefined) writeAll(fd, piece);
+    file.write(piece);
   }
   return crc;
 }
@@ -163,13 +170,15 @@ function ownFile({ fd, directory }: Created, entry: TarEntry, options: PlaceOpti
 }
 
 /** A file that was created for an entry; it has the entry's attributes once it is finished. */
-export class NewFile implements Disposable {
+export class NewFile implements OpenedFile {
+  readonly path: ByteString;
   readonly #created: Created;
   readonly #entry: TarEntry;
   readonly #options: PlaceOptions;
 
   constructor(target: Target, entry: TarEntry, options: PlaceOptions) {
     const mode = modeAtCreation(target.directory, entry);
+    this.path = realPath(target);
     const fd = createFile(target, entry, { ...options, mode: mode ?? 0o600 });
     this.#created = { fd, directory: target.directory, mode };
     this.#entry = entry;

@@ -3,7 +3,7 @@
  * Everything in it is hostile: extended headers are capped, numbers are checked, nothing is kept whole.
  *
  * Promises: `next` yields entries in order; the content of one is read by `read` before the next `next`, which skips
- * what is left. Global PAX headers change nothing. An archive may end without its two zero blocks; whatever follows
+ * what is left. What is here already is given by `nextHere` and `readHere` without a promise: most entries are small. Global PAX headers change nothing. An archive may end without its two zero blocks; whatever follows
  * them is read to the end of the input. `onRaw` sees, in order, every byte that `read` did not hand out: headers,
  * extended headers, padding, skipped content, the end and what trails it. Errors: invalid_argument, unsupported.
  */
@@ -60,8 +60,14 @@ const types: Readonly<Record<string, EntryType>> = {
   "6": "fifo",
 };
 
+/** Where a header has its flag, and those that stand for an entry, whatever comes before. */
+const flagOffset = 156;
+const plainFlags: ReadonlySet<number | undefined> = new Set(Object.keys(types).map((flag) => flag.charCodeAt(0)));
+const noContent = Buffer.alloc(0);
+
 /** What extended headers say about the next entry. */
 type Extensions = { pax?: Map<ByteString, ByteString>; path?: ByteString; link?: ByteString };
+const noExtensions: Extensions = {};
 
 export class TarReader {
   readonly #reader: ByteReader;
@@ -93,6 +99,31 @@ export class TarReader {
       this.#expect(entry.size);
       return entry;
     }
+  }
+
+  /** The next entry, where its header is here and is all that says it. Undefined: ask `next`. */
+  nextHere(): TarEntry | undefined {
+    const reader = this.#reader;
+    const padding = this.#padding;
+    if (this.#ended || this.#left > 0 || !reader.has(padding + blockSize)) return undefined;
+    if (reader.at(padding) === 0 || !plainFlags.has(reader.at(padding + flagOffset))) return undefined;
+    if (padding > 0) this.#onRaw(reader.take(padding));
+    const offset = reader.position;
+    const block = reader.take(blockSize);
+    this.#onRaw(block);
+    const entry = entryOf(parseHeader(block, offset), noExtensions, offset);
+    this.#path = entry.path;
+    this.#expect(entry.size);
+    return entry;
+  }
+
+  /** All that is left of the entry's content, where it is here. The view is good until the next call. */
+  readHere(): Buffer | undefined {
+    if (this.#left === 0) return noContent;
+    if (!this.#reader.has(this.#left)) return undefined;
+    const content = this.#reader.take(this.#left);
+    this.#left = 0;
+    return content;
   }
 
   /** The next piece of the entry's content; undefined at its end. The view is good until the next call. */

@@ -52,8 +52,10 @@ export async function writeLayer(
         type: "file",
         mode: 0o600,
       });
-    else if (difference.kind === "new file") await tree.addFile(difference.at, difference.path);
-    else await tree.add(difference.at, difference.stat, difference.path === "" ? "./" : difference.path);
+    else if (difference.kind === "new file") {
+      const added = tree.addFile(difference.at, difference.path);
+      if (typeof added !== "boolean") await added;
+    } else await tree.add(difference.at, difference.stat, difference.path === "" ? "./" : difference.path);
   }
   await tar.finish();
 }

@@ -91,6 +91,27 @@ export class TarWriter {
     this.#padding = paddingOf(size);
   }
 
+  /**
+   * As `begin`, for a file that fits into what is left of the block: the space for its content, which the caller fills;
+   * then `endHere` says how much. Undefined, and nothing is written: it does not fit.
+   */
+  beginHere(entry: NewEntry): Buffer | undefined {
+    const size = entry.size ?? 0;
+    const whole = blockSize + size + paddingOf(size);
+    if (this.#used + whole > outputSize || paxRecords(entry, entry.path, size).length > 0) return undefined;
+    this.#header({ ...fieldsOf(entry), path: entry.path, size, flag: flags[entry.type] });
+    this.#left = size;
+    return this.#buffer.subarray(this.#used, this.#used + size);
+  }
+
+  /** What is not filled is zeros (a file that shrank while it was read). */
+  endHere(filled: number): void {
+    const end = this.#used + this.#left + paddingOf(this.#left);
+    this.#buffer.fill(0, this.#used + filled, end);
+    this.#used = end;
+    this.#left = 0;
+  }
+
   /** An extended header, for what the entry's own has no room for. */
   async #extend(path: ByteString, records: readonly PaxRecord[]): Promise<void> {
     const data = Buffer.from(formatPax(records), "latin1");

@@ -49,6 +49,8 @@ export const upperXattrs: XattrNames = (name) => {
 };
 
 const noXattrs: ReadonlyMap<string, Buffer> = new Map();
+/** Files of so many bytes are read at once. */
+const small = 64 * 1024;
 
 export const readXattrs = (
   at: Location,
@@ -118,7 +120,7 @@ export class TreeWriter {
     const type = entryType(stat.mode);
     if (type === undefined) return false;
     try {
-      if (type === "file") return await this.#file(at, path);
+      if (type === "file") return await this.addFile(at, path);
       if (await this.#link(stat, type, path)) return true;
       const link = type === "symlink" ? bytesOf(readlinkat(at.fd, nameOf(at.name))) : "";
       const { rdevMajor: major, rdevMinor: minor } = stat;
@@ -135,40 +137,64 @@ export class TreeWriter {
     }
   }
 
-  /** The same for a regular file that nobody has looked at yet. */
-  async addFile(at: Location, path: ByteString): Promise<boolean> {
+  /** The same for a regular file that nobody has looked at yet. No promise where it is small, as most are. */
+  addFile(at: Location, path: ByteString): Promise<boolean> | boolean {
     checkLength(path);
+    let later: Promise<boolean> | undefined;
+    let fd: number | undefined;
     try {
-      return await this.#file(at, path);
+      fd = openQuietly(at.fd, nameOf(at.name), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+      const stat = statat(fd, "");
+      if (!isFile(stat.mode)) return false;
+      if (stat.nlink < 2 && stat.size <= small && !this.#hasHoles(stat) && this.#smallFile(fd, stat, path)) return true;
+      later = this.#file(fd, stat, path);
+      return later;
     } catch (error) {
       if (isGone(error)) return false;
       throw error;
+    } finally {
+      if (fd !== undefined && later === undefined) closeRead(fd);
     }
   }
 
-  async #file(at: Location, path: ByteString): Promise<boolean> {
-    const fd = openQuietly(at.fd, nameOf(at.name), O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+  /** False when there is no room for it in one piece; then nothing is written. */
+  #smallFile(fd: number, stat: FileStat, path: ByteString): boolean {
+    const entry = { ...this.#attributes({ fd, name: "" }, stat, path), path, type: "file", size: stat.size } as const;
+    const space = this.#tar.beginHere(entry);
+    if (space === undefined) return false;
+    using copy = this.#copy?.file(entry);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < space.length; length += read)
+      read = readSync(fd, space, length, space.length - length, length);
+    if (length > 0) copy?.write(space.subarray(0, length));
+    copy?.finish();
+    this.#tar.endHere(length);
+    return true;
+  }
+
+  /** Closes the file. */
+  async #file(fd: number, stat: FileStat, path: ByteString): Promise<boolean> {
     try {
-      const stat = statat(fd, "");
-      if (!isFile(stat.mode)) return false;
       if (await this.#link(stat, "file", path)) return true;
       const attributes = this.#attributes({ fd, name: "" }, stat, path);
-      const map = this.#sparse && stat.blocks * 512 < stat.size ? sparseMapOf(fd, stat.size) : undefined;
-      if (map !== undefined) {
-        const { size } = map;
-        await this.#tar.begin({ ...attributes, path, type: "file", size, sparseSize: stat.size });
+      const map = this.#hasHoles(stat) ? sparseMapOf(fd, stat.size) : undefined;
+      if (map === undefined) await this.#content(fd, { ...attributes, path, type: "file", size: stat.size });
+      else {
+        await this.#tar.begin({ ...attributes, path, type: "file", size: map.size, sparseSize: stat.size });
         await writeSparse(this.#tar, fd, map);
         await this.#tar.end();
-        this.#remember(stat, path);
-        return true;
       }
-      await this.#content(fd, { ...attributes, path, type: "file", size: stat.size });
       this.#remember(stat, path);
       return true;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
     } finally {
       closeRead(fd);
     }
   }
+
+  #hasHoles = ({ blocks, size }: FileStat): boolean => this.#sparse && blocks * 512 < size;
 
   async #content(fd: number, entry: NewEntry): Promise<void> {
     await this.#tar.begin(entry);
