@@ -1,4 +1,4 @@
-/** Faults under the layer store on zfs, whose commands fail too: in the long form only (`npm run test:faults`), as each takes its time. */
+/** Faults under the layer store on zfs, whose commands fail too: few in the short form, as each takes its time (all: `npm run test:faults`). */
 import { faultSuite } from "./suite.ts";
 
 const { zfs } = await import("../../src/storage-driver/zfs/driver.ts");
