@@ -37,7 +37,6 @@ export type FaultSuite = {
 };
 
 let pool: Pool & AsyncDisposable;
-const undo = new AsyncDisposableStack();
 before(() => {
   execFileSync("mount", ["-t", "tmpfs", "tmpfs", faultsRoot]);
   // One thread, so that its calls come in one order; it stays, so that none is counted that starts a thread.
@@ -45,16 +44,15 @@ before(() => {
 });
 after(async () => {
   await pool[Symbol.asyncDispose]();
-  await undo.disposeAsync();
   execFileSync("umount", ["--lazy", faultsRoot]);
   execFileSync("rmdir", [faultsRoot]);
 });
 
-async function folderOn({ factory, filesystem }: FaultSuite): Promise<string> {
+async function folderOn({ factory, filesystem }: FaultSuite, stack: AsyncDisposableStack): Promise<string> {
   let base = faultsRoot;
-  if (filesystem === "zfs") base = undo.use(await zfsHome(faultsRoot)).path;
+  if (filesystem === "zfs") base = stack.use(await zfsHome(faultsRoot)).path;
   else if (filesystem !== "tmpfs")
-    base = undo.use(await makeLoopFilesystem({ type: filesystem, size: 512 << 20, directory: faultsRoot })).path;
+    base = stack.use(await makeLoopFilesystem({ type: filesystem, size: 512 << 20, directory: faultsRoot })).path;
   const folder = join(base, factory.name);
   mkdirSync(folder);
   return folder;
@@ -88,7 +86,8 @@ export function faultSuite(suite: FaultSuite): void {
       let failed = 0;
       let told = 0;
       const calls = new Map<string, number>();
-      await using world = await FaultStore.make(suite.factory, await folderOn(suite), pool);
+      await using stack = new AsyncDisposableStack();
+      await using world = await FaultStore.make(suite.factory, await folderOn(suite, stack), pool);
       for (let turn = 0; turn < form.turns; turn++)
         for (const verb of verbs) {
           const count = await runVerb(world, verb, {
