@@ -61,9 +61,10 @@ async function folderOn({ factory, filesystem }: FaultSuite, stack: AsyncDisposa
 /** The reporter keeps what a test says until it ends; the whole takes long. */
 const say = (line: string): void => void process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
 
-/** One call in so many. */
+/** One call of so many in a row. */
 const sample = (oneIn: number): ((at: number) => boolean) => {
-  const chosen = new Set(Array.from({ length: 5000 }, (_, at) => at).filter(() => random() < 1 / oneIn));
+  const rows = Math.ceil(5000 / oneIn);
+  const chosen = new Set(Array.from({ length: rows }, (_, row) => Math.floor((row + random()) * oneIn)));
   return (at) => chosen.has(at);
 };
 
@@ -106,6 +107,6 @@ export function faultSuite(suite: FaultSuite): void {
         }
       const kinds = [...calls].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} ${count}`);
       t.diagnostic(`${failed} calls failed, ${told} were told; ${kinds.join(", ")}`);
-      assert.ok(failed >= (form.oneIn === 1 ? 900 * form.turns : 8), "calls were failed");
+      assert.ok(failed >= (form.oneIn === 1 ? 900 * form.turns : 4), "calls were failed");
     });
 }
