@@ -15,6 +15,7 @@ import {
   subvolumeInode,
 } from "./btrfs.ts";
 import { enableQuota, limitSubvolume, removeGroups } from "./btrfs-quota.ts";
+import { removeTreeAt } from "./remove-tree.ts";
 import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat, unlinkat } from "./sys.ts";
 
 const directory = { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW };
@@ -80,17 +81,39 @@ export function destroySubvolumesIn(path: string, closed: readonly string[] = []
 /** Name of a note in the trash: the quota group of a destroyed subvolume is still to be removed. */
 const groupNote = /^group-([0-9]+)$/;
 
-/** Deletes every subvolume in `folder`; returns how many there were. */
+/**
+ * Deletes every subvolume in `folder`, and what else is there (the folder of a trial); returns how many entries there were.
+ * One that cannot be deleted keeps none of the others; the first failure is thrown at the end.
+ */
 export function emptyTrashTask({ folder }: { readonly folder: string }): number {
   using top = opened(folder);
   const names = readDirectory(top.fd).map((name) => name.toString("latin1"));
   const noted = names.flatMap((name) => groupNote.exec(name)?.[1] ?? []).map(BigInt);
   const trees = names.filter((name) => !groupNote.test(name));
-  const destroyed = trees.flatMap((name) => destroyWithNested(top.fd, Buffer.from(name, "latin1")));
+  const destroyed: bigint[] = [];
+  const failures: unknown[] = [];
+  for (const name of trees)
+    try {
+      destroyed.push(...deleteEntry(top.fd, Buffer.from(name, "latin1")));
+    } catch (error) {
+      // Another sweep was faster with that one.
+      if (systemCode(error) !== "ENOENT") failures.push(error);
+    }
   const left = new Set(removeGroups(top.fd, [...noted, ...destroyed]));
   for (const group of noted) if (!left.delete(group)) unlinkat(top.fd, `group-${group}`);
   for (const group of left) writeFileSync(join(folder, `group-${group}`), "");
+  if (failures.length > 0) throw failures[0];
   return trees.length;
+}
+
+/** Deletes a subvolume, or anything else with the subvolumes in it; returns the numbers of those that went. */
+function deleteEntry(parentFd: number, name: Uint8Array): readonly bigint[] {
+  const { mode, ino } = statat(parentFd, name);
+  const isDirectory = (mode & 0o170000) === 0o040000;
+  if (isDirectory && ino === subvolumeInode) return destroyWithNested(parentFd, name);
+  const destroyed = isDirectory ? destroyBelow(parentFd, name) : [];
+  removeTreeAt(parentFd, Buffer.from(name));
+  return destroyed;
 }
 
 /** Returns the numbers of the subvolumes that went. */

@@ -5,13 +5,14 @@
  *   <home>/subvolumes/<id>   layers (read-only subvolumes) and writables
  *   <home>/staging/<id>      a layer being filled, `trash/<random>` what was removed
  */
-import { mkdir, mkdtemp, rm, rmdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage, systemCode } from "../../base/errors.ts";
 import type { Mounts } from "../../base/mount.ts";
 import { syncFilesystem } from "../../host/durable.ts";
 import { filesystemName, nearestExisting } from "../../host/filesystem.ts";
 import { emptyTrashTask, makeSubvolumeTask } from "../../host/subvolume-task.ts";
+import { inTrialFolder } from "../../host/trial-folder.ts";
 import type { DriverContext, DriverFactory, LayerRef, Stage, StorageDriver, Traits } from "../driver.ts";
 import { Folders } from "../folders.ts";
 import { containerSize, type SizeRules, sizeOption } from "../size-limit.ts";
@@ -26,7 +27,7 @@ export const btrfs: DriverFactory = {
     const above = await nearestExisting(home);
     const filesystem = await filesystemName(above);
     if (filesystem !== "btrfs") return `${home} is on ${filesystem}; the btrfs driver needs a btrfs filesystem there`;
-    return trySubvolume(above);
+    return trySubvolume(home);
   },
   async open(home, options, context) {
     const sizes = parseOptions(options);
@@ -165,18 +166,15 @@ class Btrfs implements StorageDriver {
   }
 }
 
-/** Makes and deletes a subvolume in `folder`; resolves to why that cannot be. */
-async function trySubvolume(folder: string): Promise<string | undefined> {
-  const scratch = await mkdtemp(join(folder, ".trial-"));
+/** Makes and deletes a subvolume in `home`; resolves to why that cannot be. */
+async function trySubvolume(home: string): Promise<string | undefined> {
   try {
-    await mkdir(join(scratch, "trash"));
-    makeSubvolumeTask({ path: join(scratch, "trash", "subvolume") });
-    emptyTrashTask({ folder: join(scratch, "trash") });
-    await rmdir(join(scratch, "trash"));
+    await inTrialFolder(home, async (folder) => {
+      makeSubvolumeTask({ path: join(folder, "subvolume") });
+      emptyTrashTask({ folder });
+    });
     return undefined;
   } catch (error) {
-    return `a btrfs subvolume cannot be made in ${folder}: ${errorMessage(error)}`;
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
+    return `a btrfs subvolume cannot be made in ${home}: ${errorMessage(error)}`;
   }
 }
