@@ -13,14 +13,17 @@ export type PassedMessage = { readonly passed: Passed };
 const stride = 25;
 const tellEvery = 200;
 
-/** Runs it to its end, with a message now and then. */
+/** Runs it to its end, with a message now and then, and one at the end. */
 export async function stepByStep<R>(steps: Generator<Passed, R>, context: TaskContext): Promise<R> {
   const passed = { entries: 0, bytes: 0 };
   let [rested, told] = [performance.now(), 0];
   try {
     for (;;) {
       const step = steps.next();
-      if (step.done === true) return step.value;
+      if (step.done === true) {
+        await tellLine(context, { passed } satisfies PassedMessage);
+        return step.value;
+      }
       passed.entries += step.value.entries;
       passed.bytes += step.value.bytes;
       const now = performance.now();

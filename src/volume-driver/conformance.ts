@@ -15,6 +15,7 @@ import {
   withVolumeDriver,
 } from "./conformance-bench.ts";
 import { renameCases, sizeCases, updateCases } from "./conformance-change-cases.ts";
+import { copyCases } from "./conformance-copy-cases.ts";
 import { snapshotCases } from "./conformance-snapshot-cases.ts";
 
 export { type VolumeDriverCase, type VolumeSetting, withVolumeDriver } from "./conformance-bench.ts";
@@ -157,6 +158,7 @@ export function volumeDriverSuite(title: string, open: OpenVolumeDriver, setting
     );
 
     optional(snapshotCases, ({ driver }) => driver.snapshots !== undefined);
+    optional(copyCases, ({ driver }) => driver.snapshots !== undefined);
     optional(renameCases, ({ driver }) => driver.rename !== undefined);
     optional(updateCases, ({ driver }) => driver.update !== undefined);
     optional(sizeCases, ({ driver }) => driver.traits.sized === true);

@@ -24,8 +24,18 @@ export async function copyOnce(copying: Copying, name: string, argument: MakeDat
   const { output, result } = copying.pool.stream<object, void>(tasks, name, argument, optionsOf(copying.work));
   for await (const line of linesOf(output)) tell.passed((JSON.parse(line) as PassedMessage).passed);
   await result;
+  copying.work.signal?.throwIfAborted();
   tell.done();
 }
+
+type Begun = {
+  readonly run: MirrorRun;
+  readonly target: string;
+  readonly tell: Telling;
+  /** What the last pass found. */
+  readonly last: PassResult;
+  readonly signal: AbortSignal | undefined;
+};
 
 /** A copy of data that others may change, in passes. Disposing ends it; what was copied stays. */
 export class DataCopy implements AsyncDisposable {
@@ -33,16 +43,14 @@ export class DataCopy implements AsyncDisposable {
   readonly #target: string;
   readonly #tell: Telling;
   readonly #last: PassResult;
+  readonly #signal: AbortSignal | undefined;
 
-  private constructor(
-    run: MirrorRun,
-    target: string,
-    { tell, last }: { readonly tell: Telling; readonly last: PassResult },
-  ) {
+  private constructor({ run, target, tell, last, signal }: Begun) {
     this.#run = run;
     this.#target = target;
     this.#tell = tell;
     this.#last = last;
+    this.#signal = signal;
   }
 
   /** Resolves when little is left; without somebody who can let its users stand still, when nothing is, if that comes soon. */
@@ -54,7 +62,7 @@ export class DataCopy implements AsyncDisposable {
     const run = stack.use(new MirrorRun({ pool, signal, task: { module: tasks, name: "mirrorDataTask", argument } }));
     const { last } = await run.live(tell.passed, still === undefined);
     stack.move();
-    return new DataCopy(run, argument.target, { tell, last });
+    return new DataCopy({ run, target: argument.target, tell, last, signal });
   }
 
   /** `still`: nobody writes any more, so the rest is copied. True when it is of one moment. */
@@ -62,6 +70,7 @@ export class DataCopy implements AsyncDisposable {
     // The time of a snapshot's directory is that of its moment.
     await utimes(this.#target, Date.now() / 1000, Date.now() / 1000);
     if (still) await this.#run.pass({ kind: "still" }, this.#tell.passed);
+    this.#signal?.throwIfAborted();
     this.#tell.done();
     return still || this.#last.changed + this.#last.missed === 0;
   }
