@@ -163,6 +163,16 @@ describe("snapshots that are copied", { skip }, () => {
     assert.deepEqual(await snapshots(), ["whole"]);
   });
 
+  test("an export of it tells of the copy that it has to wait for", async () => {
+    const told: Message[] = [];
+    const path = "/strata/volumes/v1/export?snapshot=whole&progress=1";
+    for await (const _ of openClient(daemon.host).bytes(path, (message) => told.push(message as Message))) break;
+    const amounts = told.map(({ progressDetail }) => progressDetail?.current ?? Number.NaN);
+    assert.ok(amounts.length > 1 && amounts.every((at, index) => at >= (amounts[index - 1] ?? 0)));
+    assert.deepEqual([told.at(-1)?.status, amounts.at(-1)], ["copying", told.at(-1)?.progressDetail?.total]);
+    await until("what was made for it is gone", () => readdirSync(join(dataRoot, "volumes")).length === 1);
+  });
+
   test("so is a clone and an export of one, and a restore, which leaves the volume as it was", async () => {
     await daemon.ok(["stop", "-t", "0", "writer"]);
     const tree = pictureOf(dataOf("v1"));

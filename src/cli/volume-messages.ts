@@ -22,15 +22,21 @@ export async function finished<T>(
 ): Promise<T> {
   try {
     for await (const one of messages) {
-      const { status = "", progressDetail, aux } = v.parse(message, one);
+      const { aux } = v.parse(message, one);
       if (aux !== undefined) return v.parse(result, aux);
-      if (progressDetail !== undefined)
-        line.tell({ step: status, bytes: progressDetail.current, totalBytes: progressDetail.total });
+      showMessage(one, line);
     }
   } finally {
     line.end();
   }
   throw new EngineError("internal", "the engine broke off: its log says why");
+}
+
+/** What a message tells of how far the work is. */
+export function showMessage(one: unknown, line: ProgressLine): void {
+  const { status = "", progressDetail } = v.parse(message, one);
+  if (progressDetail !== undefined)
+    line.tell({ step: status, bytes: progressDetail.current, totalBytes: progressDetail.total });
 }
 
 export const reportShape = looseObject({

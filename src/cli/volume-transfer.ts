@@ -10,8 +10,8 @@ import { humanSize } from "../base/size.ts";
 import { openClient } from "../client/engine-client.ts";
 import { syncDirectory } from "../host/durable.ts";
 import { keyValues } from "./daemon-config.ts";
-import { openProgress } from "./progress.ts";
-import { finished, type HostFlag, type JsonFlag, pathOf, printJson, sourceOf } from "./volume-messages.ts";
+import { openProgress, type ProgressLine } from "./progress.ts";
+import { finished, type HostFlag, type JsonFlag, pathOf, printJson, showMessage, sourceOf } from "./volume-messages.ts";
 
 type ExportFlags = HostFlag & { readonly output?: string; readonly compress?: string; readonly pause?: boolean };
 
@@ -24,10 +24,12 @@ export async function exportVolume(source: string, flags: ExportFlags): Promise<
     );
   const { volume, snapshot } = sourceOf(source);
   const compress = flags.compress ?? (/\.zstd?$/.test(output ?? "") ? "zst" : "none");
-  const query = new URLSearchParams({ compress, snapshot, pause: flags.pause === true ? "1" : "0" });
+  const query = new URLSearchParams({ compress, snapshot, pause: flags.pause === true ? "1" : "0", progress: "1" });
   const client = openClient(flags.host);
   const total = compress === "none" && process.stderr.isTTY === true ? totalOf(client, volume) : undefined;
-  const bytes = shown(client.bytes(pathOf(volume, `export?${query}`)), total);
+  const line = openProgress();
+  const answer = client.bytes(pathOf(volume, `export?${query}`), (message) => showMessage(message, line));
+  const bytes = shown(answer, line, total);
   if (output === undefined) await toStdout(bytes);
   else await toFile(bytes, output);
 }
@@ -47,9 +49,9 @@ function totalOf(client: ReturnType<typeof openClient>, volume: string): { bytes
 
 async function* shown(
   bytes: AsyncIterable<Uint8Array>,
+  line: ProgressLine,
   total: { readonly bytes: number | undefined } | undefined,
 ): AsyncGenerator<Uint8Array, void> {
-  const line = openProgress();
   let sofar = 0;
   try {
     for await (const chunk of bytes) {

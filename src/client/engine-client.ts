@@ -21,8 +21,8 @@ export type EngineClient = {
   readonly delete: (path: string) => Promise<unknown>;
   /** `body` may be bytes as they come, `length` of them if that is known. A POST whose answer is messages, one JSON document a line; a message that tells of an error is thrown. */
   readonly messages: (path: string, body?: unknown, length?: number) => AsyncIterable<unknown>;
-  /** A GET whose answer is bytes. */
-  readonly bytes: (path: string) => AsyncIterable<Uint8Array>;
+  /** A GET whose answer is bytes; `told` gets what the engine says of its work before the first of them. */
+  readonly bytes: (path: string, told?: (message: unknown) => void) => AsyncIterable<Uint8Array>;
 };
 
 /** Where the docker CLI goes, when that is a socket: one variable is enough for both. */
@@ -40,7 +40,7 @@ export function openClient(host: string = defaultHost()): EngineClient {
     post: (path, body) => ask({ socketPath, path, method: "POST", timeout: 0, body }),
     delete: (path) => ask({ socketPath, path, method: "DELETE", timeout: 0 }),
     messages: (path, body, length) => messagesOf({ socketPath, path, method: "POST", timeout: 0, body, length }),
-    bytes: (path) => bytesOf({ socketPath, path, method: "GET", timeout: 0 }),
+    bytes: (path, told) => bytesOf({ socketPath, path, method: "GET", timeout: 0, told }),
   };
 }
 
@@ -52,6 +52,7 @@ type Question = {
   /** Bytes as they come, or what is sent as JSON. */
   readonly body?: unknown;
   readonly length?: number | undefined;
+  readonly told?: ((message: unknown) => void) | undefined;
 };
 
 async function ask(question: Question): Promise<unknown> {
@@ -97,7 +98,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
 
 /** Resolves with the beginning of the answer. */
 function send(question: Question): Promise<IncomingMessage> {
-  const { body, length, ...where } = question;
+  const { body, length, told, ...where } = question;
   return new Promise((resolve, reject) => {
     const type = isStream(body) ? "application/x-tar" : "application/json";
     const headers = {
@@ -105,6 +106,13 @@ function send(question: Question): Promise<IncomingMessage> {
       ...(length === undefined ? {} : { "Content-Length": length }),
     };
     const call = request({ ...where, headers }, resolve);
+    call.on("information", ({ headers: { "strata-progress": message } }) => {
+      try {
+        if (typeof message === "string") told?.(JSON.parse(message));
+      } catch (error) {
+        call.destroy(asError(error));
+      }
+    });
     call.on("timeout", () => call.destroy(new EngineError("deadline_exceeded", "the engine does not answer")));
     call.on("error", (error) => reject(unreachable(error, question.socketPath)));
     if (isStream(body)) void sendBody(call, body).catch((error: unknown) => call.destroy(asError(error)));

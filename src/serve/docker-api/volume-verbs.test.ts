@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EngineError } from "../../base/errors.ts";
+import { openClient } from "../../client/engine-client.ts";
 import type { VolumeVerbs } from "../../volume/verbs.ts";
 import { startServer } from "./server.fixture.ts";
 
@@ -118,4 +119,25 @@ test("an export that fails before its first byte has its status, and one that fa
   assert.equal((await server.call("GET", "/strata/volumes/v1/export")).status, 404);
   late = true;
   await assert.rejects(server.call("GET", "/strata/volumes/v1/export"));
+});
+
+test("an export tells of the work before its first byte to whoever asks for that, and to nobody else", async () => {
+  const exporting: VolumeVerbs["export"] = async function* (_, options) {
+    options?.progress?.({ step: "copying", bytes: 1, totalBytes: 2 });
+    yield Buffer.from("bytes");
+    options?.progress?.({ step: "exporting", bytes: 5 });
+  };
+  await using server = await startServer({ volumeVerbs: { export: exporting } });
+  const client = openClient(`unix://${server.socketPath}`);
+  for (const [query, wanted] of [
+    ["?progress=1", [{ status: "copying", progressDetail: { current: 1, total: 2 } }]],
+    ["", []],
+  ] as const) {
+    const told: unknown[] = [];
+    const chunks: Uint8Array[] = [];
+    const path = `/strata/volumes/v1/export${query}`;
+    for await (const chunk of client.bytes(path, (message) => told.push(message))) chunks.push(chunk);
+    assert.equal(Buffer.concat(chunks).toString(), "bytes");
+    assert.deepEqual(told, wanted);
+  }
 });

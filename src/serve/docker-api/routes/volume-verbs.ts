@@ -123,7 +123,14 @@ function transferRoutes(app: FastifyInstance, services: VolumeVerbServices): voi
       throw new EngineError("invalid_argument", `invalid compress: ${JSON.stringify(compress)}; it is none or zst`);
     const signal = clientSignal(reply, stopping);
     const source = { name: nameOf(request), snapshot: query.optional("snapshot") };
-    const bytes = verbs.export(source, { compress, signal, pause: query.flag("pause") });
+    const progress = query.flag("progress") ? (at: VolumeProgress) => inform(reply, at) : undefined;
+    const work = {
+      compress,
+      signal,
+      pause: query.flag("pause"),
+      ...(progress === undefined ? {} : { progress }),
+    } as const;
+    const bytes = verbs.export(source, work);
     const type = compress === "zst" ? "application/zstd" : "application/x-tar";
     await sendBytes(reply, bytes, { signal, headers: { "Content-Type": type } });
   });
@@ -142,6 +149,12 @@ function transferRoutes(app: FastifyInstance, services: VolumeVerbServices): voi
   });
 }
 
+/** What goes before the bytes of an answer can be told by answers of the status 102 only; Node has them since 26. */
+function inform({ raw }: FastifyReply, at: VolumeProgress): void {
+  if (raw.headersSent || raw.destroyed) return;
+  raw.writeInformation?.(102, { "Strata-Progress": JSON.stringify(progressJson(at)) });
+}
+
 type Exchange = { readonly request: FastifyRequest; readonly reply: FastifyReply };
 
 /** Answers with messages; `pause=0` in the query is the client's wish. */
@@ -153,7 +166,7 @@ async function streamed(
   const id = nameOf(request);
   const pause = queryOf(request).flag("pause", true);
   const messages = new MessageStream(reply);
-  const progress = (at: VolumeProgress): void => messages.tell(progressJson(id, at));
+  const progress = (at: VolumeProgress): void => messages.tell({ id, ...progressJson(at) });
   try {
     const result = await run({ signal: clientSignal(reply, stopping), progress, pause });
     messages.tell({ id, aux: result });
@@ -163,8 +176,7 @@ async function streamed(
   }
 }
 
-const progressJson = (id: string, { step, bytes, totalBytes, entries, totalEntries }: VolumeProgress): object => ({
-  id,
+const progressJson = ({ step, bytes, totalBytes, entries, totalEntries }: VolumeProgress) => ({
   status: step,
   progressDetail: { current: bytes, total: totalBytes, entries, totalEntries },
 });
