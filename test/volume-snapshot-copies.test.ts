@@ -56,6 +56,11 @@ describe("snapshots that are copied", { skip }, () => {
   const stateOf = (name: string): Promise<string> => daemon.ok(["inspect", "-f", "{{.State.Status}}", name]);
   const snapshots = async (): Promise<readonly string[]> =>
     JSON.parse(await ok("snapshot", "ls", "v1", "--json")).map(({ Name }: { readonly Name: string }) => Name);
+  const isOneMoment = (snapshot: string): boolean => {
+    const kept = join(dataRoot, "volumes/v1/.snapshots", snapshot, "data");
+    const [first, second] = [numberIn(kept, "first"), numberIn(kept, "second")];
+    return first === second || first === second + 1;
+  };
   /** What is half-made, of snapshots and of volumes. */
   const halves = (): readonly string[] =>
     [join(dataRoot, "volumes"), join(dataRoot, "volumes/v1/.snapshots")]
@@ -116,9 +121,7 @@ describe("snapshots that are copied", { skip }, () => {
       assert.ok(told.length > 1 && told.every(({ current }, at) => current >= (told[at - 1]?.current ?? 0)));
       assert.equal(told.at(-1)?.current, told.at(-1)?.total);
       assert.ok((told[0]?.total ?? 0) > 120_000_000);
-      const kept = join(dataRoot, "volumes/v1/.snapshots", `s${round}`, "data");
-      const [first, second] = [numberIn(kept, "first"), numberIn(kept, "second")];
-      assert.ok(first === second || first === second + 1, "it is of one moment");
+      assert.ok(isOneMoment(`s${round}`), "it is of one moment");
       await ok("snapshot", "rm", "v1", `s${round}`);
     }
     assert.ok(seenBefore, "the container was frozen from the beginning, every time");
@@ -127,10 +130,11 @@ describe("snapshots that are copied", { skip }, () => {
     await until("it goes on", () => numberIn(dataOf("v1"), "first") > now);
   });
 
-  test("with --no-pause nobody stands still, and it is told that somebody wrote", async () => {
+  test("with --no-pause nobody stands still, and it is of one moment where that is told", async () => {
     const since = Date.now() - 1;
     const { Report } = JSON.parse(await ok("snapshot", "create", "v1", "loose", "--no-pause", "--json"));
-    assert.deepEqual([Report.Cost, Report.ByStore, Report.Consistent], ["copy", false, false]);
+    assert.deepEqual([Report.Cost, Report.ByStore], ["copy", false]);
+    assert.ok(Report.Consistent === false || isOneMoment("loose"));
     assert.deepEqual(await pauses(since), []);
     await ok("snapshot", "rm", "v1", "loose");
   });
