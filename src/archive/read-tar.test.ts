@@ -4,16 +4,35 @@ import { isError } from "../base/errors.ts";
 import { type TarEntry, TarReader } from "./read-tar.ts";
 import { collect, type RawEntry, rawEntry, rawHeader, rawTar, stream, withChecksum } from "./tree.fixture.ts";
 
-async function read(tar: Buffer, size?: number): Promise<(TarEntry & { content: string })[]> {
-  const reader = new TarReader(stream(tar, size));
-  const entries: (TarEntry & { content: string })[] = [];
-  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+type ReadEntry = TarEntry & { content: string };
+type Way = { readonly size?: number | undefined; readonly here: boolean };
+
+/** The entries, and every byte in its order. */
+async function readBy(tar: Buffer, { size, here }: Way): Promise<{ entries: ReadEntry[]; all: string }> {
+  const entries: ReadEntry[] = [];
+  const all: Buffer[] = [];
+  const reader = new TarReader(stream(tar, size), { onRaw: (bytes) => void all.push(Buffer.from(bytes)) });
+  const next = async (): Promise<TarEntry | undefined> => (here ? reader.nextHere() : undefined) ?? reader.next();
+  for (let entry = await next(); entry !== undefined; entry = await next()) {
     const content: Buffer[] = [];
-    for (let piece = await reader.read(); piece !== undefined; piece = await reader.read())
-      content.push(Buffer.from(piece));
+    const whole = here ? reader.readHere() : undefined;
+    if (whole !== undefined) content.push(Buffer.from(whole));
+    else
+      for (let piece = await reader.read(); piece !== undefined; piece = await reader.read())
+        content.push(Buffer.from(piece));
+    all.push(...content);
     entries.push({ ...entry, content: Buffer.concat(content).toString("latin1") });
   }
-  return entries;
+  return { entries, all: Buffer.concat(all).toString("latin1") };
+}
+
+/** With a promise for everything, and without one for what is here: both are told the same, and that all is wrong. */
+async function read(tar: Buffer, size?: number): Promise<ReadEntry[]> {
+  const ways = [false, true].map((here) => readBy(tar, { size, here }));
+  const [slow, quick] = await Promise.allSettled(ways);
+  assert.deepEqual(quick, slow);
+  if (slow?.status === "fulfilled") return slow.value.entries;
+  throw slow?.reason;
 }
 
 const one = async (entry: RawEntry): Promise<TarEntry & { content: string }> => {
