@@ -133,7 +133,8 @@ export async function mirrorDataTask({ home, data, target }: CopyData, context: 
   // Of its own: the volume may be unmounted meanwhile.
   using from = openData(home, data);
   const path = join(target, snapshotData);
-  mkdirSync(path, { mode: 0o700 });
+  if (isSubvolume(dataPath(home, data))) makeSubvolumeTask({ path });
+  else mkdirSync(path, { mode: 0o700 });
   using to = opened(path);
   await mirrorPasses(from.fd, to.fd, context);
 }
@@ -149,12 +150,16 @@ async function copySubvolume(source: string | undefined, target: string, fill: F
   await fill(to.fd);
 }
 
+function holdsOthers(path: string): boolean {
+  using data = opened(path);
+  return holdsSubvolumes(data.fd);
+}
+
+/** Whether the data in a home, a subvolume, holds others. */
+export const holdsOthersTask = ({ home }: { readonly home: string }): boolean => holdsOthers(join(home, dataName));
+
 function snapshotOf(source: string, target: string): boolean {
-  if (!isSubvolume(source)) return false;
-  {
-    using from = opened(source);
-    if (holdsSubvolumes(from.fd)) return false;
-  }
+  if (!isSubvolume(source) || holdsOthers(source)) return false;
   try {
     makeSubvolumeTask({ path: target, source });
     return true;

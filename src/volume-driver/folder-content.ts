@@ -117,7 +117,8 @@ export class FolderContent implements VolumeContent {
   async #cost(folder: string): Promise<CopyCost> {
     const home = await this.#homeOf(folder);
     const form = await this.#formOf(home);
-    if (form === "subvolume") return "constant";
+    // A snapshot of a subvolume shows nothing where another one stands, so one that holds some is copied.
+    if (form === "subvolume" && !(await this.#run("holdsOthersTask", { home }))) return "constant";
     return form !== "image" && (await this.#run("sharesTask", { home })) ? "reflink" : "copy";
   }
 

@@ -31,10 +31,16 @@ describe("btrfs", { skip }, () => {
         await writeFile(join(path, "deep/er/nested/f"), "text");
         makeSubvolumeTask({ path: join(path, "deep/er/nested/inner") });
         await driver.unmount(spec, "a");
-        // A snapshot of a subvolume would show nothing where another one stands.
-        await driver.snapshots?.create(spec, "moment");
-        await driver.snapshots?.restore(spec, "moment");
-        assert.deepEqual(await readdir(join(path, "deep/er/nested")), ["f", "inner"]);
+        // A snapshot of a subvolume would show nothing where another one stands: it is copied, and that is told.
+        assert.equal(await driver.snapshots?.cost(spec), "reflink");
+        let stills = 0;
+        await driver.snapshots?.create(spec, "moment", { still: async () => void stills++ });
+        assert.equal(stills, 1);
+        await driver.snapshots?.create(spec, "loose");
+        for (const snapshot of ["moment", "loose"]) {
+          await driver.snapshots?.restore(spec, snapshot);
+          assert.deepEqual(await readdir(join(path, "deep/er/nested")), ["f", "inner"]);
+        }
         await driver.remove(spec);
         assert.deepEqual(await readdir(join(root, "volume-drivers/btrfs")), []);
         const left = execFileSync("btrfs", ["subvolume", "list", "-o", root], { encoding: "utf8" });
