@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { EngineError } from "../base/errors.ts";
+import { maskedPaths, readonlyPaths } from "../base/protected-paths.ts";
 import { resolveCapabilities } from "./capabilities.ts";
 import { type DeviceRequest, resolveDevices } from "./devices.ts";
 import { buildProcess, type ProcessInput } from "./process-spec.ts";
@@ -51,23 +52,6 @@ export const defaultInitPath =
   "/usr/bin/docker-init";
 
 const defaultShmSize = 64 * 1024 * 1024;
-
-const maskedPaths = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-
-const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /** Builds the document that {@link Runtime.create} takes. Throws invalid_argument or unsupported, naming the option. */
 export async function buildSpec(input: SpecInput): Promise<OciSpec> {

@@ -1,5 +1,6 @@
 /** Containers as the API shows them: a row of `docker ps`, and `docker inspect`. */
 import type { MountPoint } from "../../base/mount-point.ts";
+import { maskedPaths, readonlyPaths } from "../../base/protected-paths.ts";
 import type { Container, ContainerSize, HostConfig } from "../../container/container.ts";
 import { configJson } from "./config-json.ts";
 import { statusText } from "./human-duration.ts";
@@ -191,6 +192,8 @@ function hostConfigJson(given: HostConfig): object {
     ...hostDefaults,
     ...Object.fromEntries(told),
     LogConfig: { Type: log?.Type || "json-file", Config: log?.Config ?? {} },
+    MaskedPaths: given.MaskedPaths ?? (given.Privileged === true ? null : maskedPaths),
+    ReadonlyPaths: given.ReadonlyPaths ?? (given.Privileged === true ? null : readonlyPaths),
     MemorySwappiness: null,
     PidsLimit: given.PidsLimit || null,
   };
