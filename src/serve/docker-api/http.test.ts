@@ -98,6 +98,39 @@ test("a body past 8 MiB is refused", async () => {
   assert.match(text, /larger than 8 MiB/);
 });
 
+for (const [what, read] of [
+  ["nothing", async () => undefined],
+  ["the beginning", async (body: AsyncIterable<Uint8Array>) => void (await body[Symbol.asyncIterator]().next())],
+  [
+    "what is wrong",
+    async (body: AsyncIterable<Uint8Array>) => {
+      await body[Symbol.asyncIterator]().next();
+      throw new EngineError("invalid_argument", "no archive");
+    },
+  ],
+] as const)
+  test(`who sends all of a body first is answered and served again, when ${what} of it was read`, {
+    timeout: 60_000,
+  }, async () => {
+    await using server = await startServer({ transfer: { load: read } });
+    const body = Buffer.alloc(8 * 1024 * 1024, 1);
+    const head = `POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const connection = server.raw(head, body);
+    const tooLate = setTimeout(() => connection.destroy(new Error("nobody reads the rest")), 30_000);
+    const answers: Buffer[] = [];
+    connection.on("data", (chunk: Buffer) => answers.push(chunk));
+    // As those clients do: the next request comes when the body is out.
+    await new Promise<void>((resolve) => connection.write("", () => resolve()));
+    if (connection.errored !== null) throw connection.errored;
+    connection.write("GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    await once(connection, "end");
+    clearTimeout(tooLate);
+    connection.destroy();
+    const text = Buffer.concat(answers).toString();
+    assert.match(text, what === "what is wrong" ? /^HTTP\/1.1 400 / : /^HTTP\/1.1 200 /);
+    assert.match(text, /\nHTTP\/1.1 200 OK[^]*OK$/);
+  });
+
 test("create passes the request on: nulls are not given, unknown members stay, words become lists", async () => {
   let seen: NewContainer | undefined;
   const create = async (request: NewContainer) => {
@@ -248,7 +281,7 @@ test("a build decodes its query, streams its messages, and ends with its error",
   };
   await using server = await startServer({ builder: { build: build as never } });
   const args = encodeURIComponent('{"A":"1","B":null}');
-  const path = `/v1.45/build?t=a:1&t=b&buildargs=${args}&labels=%7B%22x%22%3A%22y%22%7D&nocache=1&rm=0&q=&networkmode=host&ulimits=null&cachefrom=%5B%5D`;
+  const path = `/v1.45/build?t=a:1&t=b&buildargs=${args}&labels=%7B%22x%22%3A%22y%22%7D&nocache=1&rm=0&q=&networkmode=host&ulimits=null&cachefrom=%5B%5D&pull=False&squash=no&memswap=0`;
   const { status, text } = await server.call("POST", path, {
     body: "tar",
     headers: { "Content-Type": "application/x-tar" },

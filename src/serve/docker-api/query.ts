@@ -4,6 +4,7 @@ import { EngineError } from "../../base/errors.ts";
 
 type Values = Readonly<Record<string, string | readonly string[] | undefined>>;
 
+/** What asks for nothing. */
 const no = new Set(["", "0", "no", "false", "none"]);
 
 /** One request's query. Missing names are empty texts, as in dockerd. */

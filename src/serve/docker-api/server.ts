@@ -84,13 +84,24 @@ function createHttpServer(app: FastifyInstance): Server {
       keepAliveTimeout: 0,
       maxHeaderSize: 1024 * 1024,
     },
-    (request, response) => app.routing(request, response),
+    (request, response) => {
+      response.once("finish", () => dropRest(request));
+      app.routing(request, response);
+    },
   );
   server.on("clientError", (_error, socket) => {
     if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     else socket.destroy();
   });
   return server;
+}
+
+/** Many clients send all of a body before they look at the answer, and wait for ever where nobody reads what they send. */
+function dropRest(request: IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  // Whoever gave up in the middle may still be listening: nothing flows then.
+  request.removeAllListeners("readable");
+  setImmediate(() => request.resume());
 }
 
 async function closeServer(server: Server): Promise<void> {

@@ -35,12 +35,13 @@ const refused: Readonly<Record<string, string>> = {
   securityopt: "the build option security-opt is not supported: leave it out",
 };
 
-const nothing = new Set(["", "0", "false", "null", "[]", "{}"]);
+const nothing = new Set(["", "0", "no", "none", "false", "null", "[]", "{}"]);
 
 function refuseOptions(query: Query): void {
   if (query.text("version") === "2")
     refuse("BuildKit is not supported: set DOCKER_BUILDKIT=0 to use the classic builder");
-  for (const [name, sentence] of Object.entries(refused)) if (!nothing.has(query.text(name))) refuse(sentence);
+  for (const [name, sentence] of Object.entries(refused))
+    if (!nothing.has(query.text(name).trim().toLowerCase())) refuse(sentence);
   const platform = query.text("platform");
   if (
     platform !== "" &&
