@@ -37,7 +37,8 @@ export type Outcome = { readonly figures: Figures; readonly complaints: readonly
 /** How much of what no flush covers survives a cut: nothing, everything, or each write by chance. */
 const chances = [0, 1, 0.5, 0.1, 0.9] as const;
 
-type Run = { readonly world: World; readonly from: number };
+/** `since`: the engine's first moment on the disk; `from`: when its clients could begin. */
+type Run = { readonly world: World; readonly since: number; readonly from: number };
 
 /** Ends at the first complaint. */
 export async function liveAndDie(plan: Plan): Promise<Outcome> {
@@ -95,7 +96,7 @@ async function begin(
     const { complaints, listed } = await audit(last, before.world.log.length, setup);
     const world = { ...last, log, history: new History(listed) };
     if (complaints.length === 0) await open(guest, setup);
-    return { run: { world, from: log.length }, complaints };
+    return { run: { world, since: 0, from: log.length }, complaints };
   }
   const empty = { copied: new Map(), contents: new Map(), using: new Set<string>(), count: 0 };
   const world: World = { guest, log, history: new History(), random, ...empty };
@@ -103,7 +104,7 @@ async function begin(
   await mount(guest, setup);
   await open(guest, setup);
   await importImage(world, firstImage);
-  return { run: { world, from: log.length }, complaints: [] };
+  return { run: { world, since: log.length, from: log.length }, complaints: [] };
 }
 
 /** One to three clients; the cut comes some moments after so many answers. */
@@ -126,8 +127,8 @@ async function workUntilCut(machine: Machine, world: World, { random }: Plan): P
   await Promise.all([watch(), ...clients]);
 }
 
-/** Moments just before a flush: those first that follow an answer no later flush stands behind. */
-function momentsOf({ world, from }: Run, count: number, random: () => number): number[] {
+/** Moments just before a flush: one while the engine started, then those that follow an answer no later flush stands behind. */
+function momentsOf({ world, since, from }: Run, count: number, random: () => number): number[] {
   const flushes = world.log.flushes();
   const strict = flushes.filter((moment, index) => {
     const last = flushes[index - 1] ?? from;
@@ -138,8 +139,9 @@ function momentsOf({ world, from }: Run, count: number, random: () => number): n
       .map((moment) => ({ moment, at: random() }))
       .sort((a, b) => a.at - b.at)
       .map(({ moment }) => moment);
+  const starting = shuffle(flushes.filter((moment) => moment > since && moment <= from)).slice(0, 1);
   const others = flushes.filter((moment) => moment > from && !strict.includes(moment));
-  return [...shuffle(strict), ...shuffle(others)].slice(0, count);
+  return [...starting, ...shuffle(strict), ...shuffle(others)].slice(0, count);
 }
 
 async function replay(guest: ReplayAgent, run: Run, plan: Plan, figures: Figures): Promise<string[]> {
