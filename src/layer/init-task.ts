@@ -45,15 +45,27 @@ const entries: readonly Entry[] = [
 ];
 
 const regularFile = 0o100000;
+/** Reading and searching. */
+const everybody = 0o555;
 
 /** Makes what is missing in the mounted tree `root`. */
 export function fillInitLayerTask({ root }: { readonly root: string }): void {
   const rootFd = openat2(AT_FDCWD, root, { flags: O.RDONLY | O.DIRECTORY | O.NOFOLLOW });
   try {
     for (const entry of entries) makeMissing(rootFd, entry);
+    letIn(rootFd);
   } finally {
     closeRead(rootFd);
   }
+}
+
+/**
+ * Every user of a container can reach what is in its root, whatever the image's tar says of that: one of a folder that
+ * mktemp made shuts out all but root, and dockerd's containers on overlay2 do not see that either.
+ */
+function letIn(rootFd: number): void {
+  const { mode } = statat(rootFd, "");
+  if ((mode & everybody) !== everybody) fchmodat(rootFd, "", (mode & 0o7777) | everybody);
 }
 
 function makeMissing(rootFd: number, entry: Entry): void {

@@ -57,6 +57,18 @@ for (const { factory, home } of drivers)
         assert.equal(readdirSync(path).includes("somewhere"), false);
       }));
 
+    test("every user can look into the root, whatever the image says of it, and that is no change of the container's", () =>
+      withContainer(async (bench) => {
+        const shut = await tarOf({ path: "./", type: "directory", mode: 0o1700 }, { path: "f", content: "f" });
+        const { chainId } = await bench.add(undefined, shut, "image:shut");
+        await bench.store.createWritable("shut", chainId, none);
+        const path = await bench.store.mountWritable("shut", "run");
+        assert.equal(lstatSync(path).mode & 0o7777, 0o1755);
+        assert.deepEqual(await bench.store.changes("shut"), []);
+        assert.deepEqual(await collectBytes(bench.store.changesTar("shut")), Buffer.alloc(1024));
+        assert.deepEqual(await collectBytes(bench.store.tar(chainId)), shut, "the image stays what it is");
+      }));
+
     test("one that begins with changes has them whole, and is measured when it is asked for", () =>
       withContainer(async (bench, path) => {
         const changes = await tarOf(
