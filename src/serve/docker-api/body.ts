@@ -99,6 +99,11 @@ export async function readOptionalJson<T>(request: IncomingMessage, schema: Shap
   return value === null ? undefined : decode(schema, value);
 }
 
+/** What a client sends, for whoever may stop before its end: then the rest is still read, and dropped (server.ts). */
+export function bodyOf(request: IncomingMessage): AsyncIterable<Uint8Array> {
+  return { [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array> };
+}
+
 /** The request's JSON body; an empty one is refused. */
 export async function readJson<T>(request: IncomingMessage, schema: Shape<T>): Promise<T> {
   const value = await readOptionalJson(request, schema);

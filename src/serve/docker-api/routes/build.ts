@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { textList, textMap, textOrNullMap } from "../../../base/shape.ts";
 import type { Builder, BuildOptions } from "../../../build/builder.ts";
-import { decode } from "../body.ts";
+import { bodyOf, decode } from "../body.ts";
 import { type Query, queryOf } from "../query.ts";
 import { refuse, sendJson } from "../respond.ts";
 import { clientSignal, MessageStream } from "../stream.ts";
@@ -82,7 +82,7 @@ async function build(
   const options = optionsOf(query, clientSignal(reply, stopping));
   const messages = new MessageStream(reply);
   try {
-    await builder.build(request.raw, options, messages.tell);
+    await builder.build(bodyOf(request.raw), options, messages.tell);
     messages.end();
   } catch (error) {
     messages.fail(error);

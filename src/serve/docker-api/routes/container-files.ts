@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { EngineError } from "../../../base/errors.ts";
 import type { ContainerService, PathStat } from "../../../container/container.ts";
+import { bodyOf } from "../body.ts";
 import { pathPart, queryOf } from "../query.ts";
 import { commonHeaders, sendEmpty } from "../respond.ts";
 import { clientSignal, sendBytes } from "../stream.ts";
@@ -37,7 +38,7 @@ export function containerFileRoutes(app: FastifyInstance, { containers, stopping
   });
   app.put("/containers/:id/archive", async (request, reply) => {
     const query = queryOf(request);
-    await containers.writeArchive(pathPart(request, "id"), pathOf(request), request.raw, {
+    await containers.writeArchive(pathPart(request, "id"), pathOf(request), bodyOf(request.raw), {
       noOverwriteDirNonDir: query.flag("noOverwriteDirNonDir"),
       copyOwner: query.flag("copyUIDGID"),
     });

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EngineError } from "../../../base/errors.ts";
 import type { TransferService } from "../../../transfer/transfer.ts";
+import { bodyOf } from "../body.ts";
 import { type Query, queryOf } from "../query.ts";
 import { refuse } from "../respond.ts";
 import { clientSignal, MessageStream, sendBytes } from "../stream.ts";
@@ -34,7 +35,7 @@ async function create(
     refuse(`import from ${source || "nothing"} is not supported: send the archive itself (docker import - or a file)`);
   const messages = new MessageStream(reply);
   try {
-    const id = await transfer.importImage(request.raw, {
+    const id = await transfer.importImage(bodyOf(request.raw), {
       reference: referenceOf(query),
       message: query.text("message"),
       changes: query.list("changes"),
@@ -65,7 +66,7 @@ async function load(
     if (!quiet || !("progressDetail" in message)) messages.tell(message);
   };
   try {
-    await transfer.load(request.raw, progress, clientSignal(reply, stopping));
+    await transfer.load(bodyOf(request.raw), progress, clientSignal(reply, stopping));
     messages.end();
   } catch (error) {
     messages.fail(error);

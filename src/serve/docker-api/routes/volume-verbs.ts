@@ -14,7 +14,7 @@ import type {
   VolumeVerbs,
   VolumeWork,
 } from "../../../volume/verbs.ts";
-import { readJson } from "../body.ts";
+import { bodyOf, readJson } from "../body.ts";
 import { pathPart, queryOf } from "../query.ts";
 import { sendEmpty, sendJson } from "../respond.ts";
 import { clientSignal, MessageStream, sendBytes } from "../stream.ts";
@@ -143,7 +143,7 @@ function transferRoutes(app: FastifyInstance, services: VolumeVerbServices): voi
     const length = Number(request.headers["content-length"]);
     const totalBytes = Number.isSafeInteger(length) ? length : undefined;
     await streamed(services, { request, reply }, async (work) => {
-      const { volume, entries, bytes } = await verbs.import(request.raw, to, { ...work, plain, totalBytes });
+      const { volume, entries, bytes } = await verbs.import(bodyOf(request.raw), to, { ...work, plain, totalBytes });
       return { Volume: volumeJson(volume), Entries: entries, Bytes: bytes };
     });
   });
