@@ -3,6 +3,7 @@
  * subvolumes of its own inside what it was given (any owner of a directory can); they are found and deleted with it.
  */
 import { writeFileSync } from "node:fs";
+import { release } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import {
@@ -14,7 +15,7 @@ import {
   subvolumeId,
   subvolumeInode,
 } from "./btrfs.ts";
-import { enableQuota, limitSubvolume, removeGroups } from "./btrfs-quota.ts";
+import { countAgain, enableQuota, limitSubvolume, removeGroups, removesGroups } from "./btrfs-quota.ts";
 import { removeTreeAt } from "./remove-tree.ts";
 import { AT_FDCWD, closeFd, fchmodat, O, openat2, readDirectory, statat, unlinkat } from "./sys.ts";
 
@@ -52,6 +53,7 @@ export function limitTask({ path, bytes }: { readonly path: string; readonly byt
     enableQuota(subvolume.fd);
     limitSubvolume(subvolume.fd, bytes);
   }
+  countAgain(subvolume.fd);
 }
 
 /** Takes the limit away; without quotas there is none. */
@@ -75,8 +77,11 @@ export function enableQuotaTask({ path }: { readonly path: string }): void {
  */
 export function destroySubvolumesIn(path: string, closed: readonly string[] = []): void {
   using parent = opened(dirname(path));
-  removeGroups(parent.fd, destroyBelow(parent.fd, Buffer.from(basename(path)), closed));
+  removeGroups(parent.fd, leftBehind(destroyBelow(parent.fd, Buffer.from(basename(path)), closed)));
 }
+
+/** Those of the destroyed subvolumes whose quota groups this kernel leaves behind. */
+const leftBehind = (destroyed: readonly bigint[]): readonly bigint[] => (removesGroups(release()) ? [] : destroyed);
 
 /** Name of a note in the trash: the quota group of a destroyed subvolume is still to be removed. */
 const groupNote = /^group-([0-9]+)$/;
@@ -99,7 +104,7 @@ export function emptyTrashTask({ folder }: { readonly folder: string }): number 
       // Another sweep was faster with that one.
       if (systemCode(error) !== "ENOENT") failures.push(error);
     }
-  const left = new Set(removeGroups(top.fd, [...noted, ...destroyed]));
+  const left = new Set(removeGroups(top.fd, [...noted, ...leftBehind(destroyed)]));
   for (const group of noted) if (!left.delete(group)) unlinkat(top.fd, `group-${group}`);
   for (const group of left) writeFileSync(join(folder, `group-${group}`), "");
   if (failures.length > 0) throw failures[0];

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { removesGroups } from "../../host/btrfs-quota.ts";
 import { createPool } from "../../host/worker-pool.ts";
 import type { StorageDriver } from "../driver.ts";
 import { loopHome } from "../scratch-home.ts";
@@ -60,6 +62,45 @@ test("quotas are off until someone needs them, and stay on after", async () => {
   assert.deepEqual(limits(path), []);
   await driver[Symbol.asyncDispose]();
   assert.notEqual(groups(path), undefined);
+});
+
+const write = (path: string, megabytes: number): void =>
+  void execFileSync("dd", ["if=/dev/urandom", `of=${path}`, "bs=1M", `count=${megabytes}`, "conv=fsync"], {
+    stdio: "pipe",
+  });
+
+test("a limit makes a filesystem count again that has lost count, so that limits hold", async () => {
+  await using bench = await opened({ "btrfs.min_space": "1m" });
+  const { driver, path } = bench;
+  await driver.createWritable({ id: "one", parents: [] }, { size: "20m" });
+  const group = [...(groups(path) ?? [])].find(([, limit]) => limit !== "none")?.[0] ?? "";
+  const show = execFileSync("btrfs", ["filesystem", "show", path], { encoding: "utf8" });
+  const state = `/sys/fs/btrfs/${/uuid: (\S+)/.exec(show)?.[1]}/qgroups/inconsistent`;
+  execFileSync("btrfs", ["qgroup", "create", "1/7", path]);
+  // What shares its data with others and is put below a group is counted by nobody.
+  await driver.createWritable({ id: "other", parents: [] }, {});
+  const [data, same] = ["one", "other"].map((id) => join(path, "btrfs/subvolumes", id, "data")) as [string, string];
+  write(data, 2);
+  execFileSync("cp", ["--reflink=always", data, same]);
+  execFileSync("btrfs", ["filesystem", "sync", path]);
+  execFileSync("btrfs", ["qgroup", "assign", "--no-rescan", group, "1/7", path], { stdio: "ignore" });
+  assert.equal(readFileSync(state, "utf8").trim(), "1", "the kernel has lost count");
+  await driver.createWritable({ id: "two", parents: [] }, { size: "4m" });
+  for (let round = 0; round < 400 && readFileSync(state, "utf8").trim() !== "0"; round++) await sleep(50);
+  assert.equal(readFileSync(state, "utf8").trim(), "0", "it counts again");
+  assert.throws(() => write(join(path, "btrfs/subvolumes/two/data"), 40), /Disk quota exceeded/);
+});
+
+test("kernels remove groups themselves from 6.11 on", () => {
+  for (const [kernel, themselves] of [
+    ["5.15.0-1-amd64", false],
+    ["6.1.0-56-cloud-amd64", false],
+    ["6.10.14", false],
+    ["6.11.0", true],
+    ["6.18.44-fc", true],
+    ["7.0.1", true],
+  ] as const)
+    assert.equal(removesGroups(kernel), themselves, kernel);
 });
 
 test("btrfs.min_space is the least that a container may ask for", async () => {
