@@ -159,8 +159,10 @@ describe("broken and hostile archives", { skip }, () => {
       for (const way of ways) {
         const { status, message, text } = await upload(way, body);
         const what = `${way.path} of ${name}: ${status} ${text.slice(0, 500)}`;
-        assert.equal(status, 400, what);
-        assert.match(message, says, what);
+        // A load tells its failure in its messages, as dockerd's does.
+        const told = way === loading ? String(JSON.parse(text).error) : message;
+        assert.equal(status, way === loading ? 200 : 400, what);
+        assert.match(told, says, what);
       }
     assert.ok(!existsSync("/tmp/strata-canary"));
     await emptyTmp();

@@ -133,7 +133,11 @@ for (const [what, read] of [
     clearTimeout(tooLate);
     connection.destroy();
     const text = Buffer.concat(answers).toString();
-    assert.match(text, what === "what is wrong" ? /^HTTP\/1.1 400 / : /^HTTP\/1.1 200 /);
+    assert.match(text, /^HTTP\/1.1 200 /);
+    assert.equal(
+      text.includes('{"errorDetail":{"message":"no archive"},"error":"no archive"}'),
+      what === "what is wrong",
+    );
     assert.match(text, /\nHTTP\/1.1 200 OK[\s\S]*OK$/);
   });
 

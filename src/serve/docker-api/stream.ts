@@ -118,6 +118,11 @@ export class MessageStream {
       sendError(this.#response, error);
       return;
     }
+    this.failInside(error);
+  }
+
+  /** Ends with an error as the last message, also when it is the only one. */
+  failInside(error: unknown): void {
     const { message } = describeError(error);
     this.tell({ errorDetail: { ...exitCodeOf(error), message }, error: message });
     this.end();

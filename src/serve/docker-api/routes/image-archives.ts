@@ -69,7 +69,8 @@ async function load(
     await transfer.load(bodyOf(request.raw), progress, clientSignal(reply, stopping));
     messages.end();
   } catch (error) {
-    messages.fail(error);
+    // As dockerd does, and SDKs look for: a load's failure is never a status.
+    messages.failInside(error);
   }
 }
 
