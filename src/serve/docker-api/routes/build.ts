@@ -18,7 +18,7 @@ export function buildRoutes(app: FastifyInstance, services: BuildServices): void
   app.post("/build/cancel", async () => refuse("builds have no id here: close the connection of a build to cancel it"));
 }
 
-/** Options that would be accepted and ignored, with what to do instead; empty, 0, false and null ask for nothing. */
+/** Options that would be accepted and ignored, with what to do instead; what is no, or empty, asks for nothing. */
 const refused: Readonly<Record<string, string>> = {
   remote: "building from a URL is not supported: send the context itself (docker build PATH)",
   session: "BuildKit sessions are not supported: set DOCKER_BUILDKIT=0 to use the classic builder",
@@ -35,13 +35,13 @@ const refused: Readonly<Record<string, string>> = {
   securityopt: "the build option security-opt is not supported: leave it out",
 };
 
-const nothing = new Set(["", "0", "no", "none", "false", "null", "[]", "{}"]);
+const emptyJson = new Set(["null", "[]", "{}"]);
 
 function refuseOptions(query: Query): void {
   if (query.text("version") === "2")
     refuse("BuildKit is not supported: set DOCKER_BUILDKIT=0 to use the classic builder");
   for (const [name, sentence] of Object.entries(refused))
-    if (!nothing.has(query.text(name).trim().toLowerCase())) refuse(sentence);
+    if (query.flag(name) && !emptyJson.has(query.text(name))) refuse(sentence);
   const platform = query.text("platform");
   if (
     platform !== "" &&
