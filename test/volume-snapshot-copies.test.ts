@@ -12,19 +12,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { openClient } from "../src/client/engine-client.ts";
 import { makeLoopFilesystem } from "../src/host/loop.ts";
 import { pictureOf } from "../src/host/tree-picture.ts";
-import {
-  busyboxTar,
-  type CommandResult,
-  command,
-  type Daemon,
-  scratchFolder,
-  startStrata,
-  unmountBelow,
-} from "./support/engine.ts";
+import { busyboxTar, type Daemon, scratchFolder, startStrata, unmountBelow } from "./support/engine.ts";
+import { strataProgram, strataVolume } from "./support/strata-volume.ts";
 import { until } from "./support/until.ts";
 
 const skip = process.getuid?.() === 0 ? false : "the daemon needs root";
-const strata = new URL("../bin/strata", import.meta.url).pathname;
 /** How often something is tried whose moment may be missed. */
 const tries = 30;
 
@@ -45,13 +37,7 @@ describe("snapshots that are copied", { skip }, () => {
   let dataRoot = "";
   let daemon: Daemon;
 
-  const volume = (...args: readonly string[]): Promise<CommandResult> =>
-    command(strata, ["volume", ...args, "-H", daemon.host]);
-  const ok = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await volume(...args);
-    assert.equal(code, 0, `strata volume ${args.join(" ")}: ${stderr}${daemon.log().slice(-2000)}`);
-    return stdout.trim();
-  };
+  const { ok } = strataVolume(() => daemon);
   const dataOf = (name: string): string => join(dataRoot, "volumes", name, "_data");
   const stateOf = (name: string): Promise<string> => daemon.ok(["inspect", "-f", "{{.State.Status}}", name]);
   const snapshots = async (): Promise<readonly string[]> =>
@@ -141,7 +127,7 @@ describe("snapshots that are copied", { skip }, () => {
 
   /** Ends a command when its copy has begun; false when it was too late for that. */
   async function cutShort(args: readonly string[], cut: (child: ChildProcess) => Promise<void>): Promise<boolean> {
-    const child = spawn(strata, ["volume", ...args, "-H", daemon.host], { stdio: "ignore" });
+    const child = spawn(strataProgram, ["volume", ...args, "-H", daemon.host], { stdio: "ignore" });
     const ended = once(child, "exit");
     while (halves().length === 0 && child.exitCode === null) await sleep(1);
     const inTime = halves().length > 0;

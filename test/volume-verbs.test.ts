@@ -6,32 +6,17 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pictureOf } from "../src/host/tree-picture.ts";
-import {
-  busyboxTar,
-  type CommandResult,
-  command,
-  type Daemon,
-  scratchFolder,
-  startStrata,
-  succeed,
-  unmountBelow,
-} from "./support/engine.ts";
+import { busyboxTar, type Daemon, scratchFolder, startStrata, succeed, unmountBelow } from "./support/engine.ts";
+import { strataProgram, strataVolume } from "./support/strata-volume.ts";
 
 const skip = process.getuid?.() === 0 ? false : "the daemon needs root";
-const strata = new URL("../bin/strata", import.meta.url).pathname;
 
 describe("strata volume", { skip }, () => {
   const scratch = scratchFolder();
   const root = join(scratch.path, "strata");
   let daemon: Daemon;
 
-  const volume = (...args: readonly string[]): Promise<CommandResult> =>
-    command(strata, ["volume", ...args, "-H", daemon.host]);
-  const ok = async (...args: readonly string[]): Promise<string> => {
-    const { code, stdout, stderr } = await volume(...args);
-    assert.equal(code, 0, `strata volume ${args.join(" ")}: ${stderr}${daemon.log().slice(-2000)}`);
-    return stdout.trim();
-  };
+  const { volume, ok } = strataVolume(() => daemon);
   const run = (volumeName: string, script: string): Promise<string> =>
     daemon.ok(["run", "--rm", "--network", "none", "-v", `${volumeName}:/d`, "bb", "sh", "-c", script]);
   const dataOf = (name: string): string => join(daemon.dataRoot, "volumes", name, "_data");
@@ -120,11 +105,14 @@ describe("strata volume", { skip }, () => {
     await ok("export", "v1", "-o", file);
     assert.ok(statSync(file).size < 1_000_000);
     await ok("import", file, "v2", "--label", "a=b");
-    const piped = `${strata} volume export -H ${daemon.host} v1 | ${strata} volume import -H ${daemon.host} - v3`;
+    const piped = `${strataProgram} volume export -H ${daemon.host} v1 | ${strataProgram} volume import -H ${daemon.host} - v3`;
     await succeed("bash", ["-o", "pipefail", "-c", piped]);
     for (const name of ["v2", "v3"]) assert.deepEqual(pictureOf(dataOf(name)), pictureOf(dataOf("v1")));
     assert.ok(statSync(join(dataOf("v2"), "sparse")).blocks < 100);
-    const unpacked = await succeed("bash", ["-c", `${strata} volume export -H ${daemon.host} v1 | tar -tf - | sort`]);
+    const unpacked = await succeed("bash", [
+      "-c",
+      `${strataProgram} volume export -H ${daemon.host} v1 | tar -tf - | sort`,
+    ]);
     assert.deepEqual(unpacked.trim().split("\n"), [
       "./",
       "./a/",
@@ -135,7 +123,7 @@ describe("strata volume", { skip }, () => {
       "./sparse",
       ".strata-volume.json",
     ]);
-    const cut = `head -c $(( $(stat -c %s ${file}) / 2 )) ${file} | ${strata} volume import -H ${daemon.host} - v4`;
+    const cut = `head -c $(( $(stat -c %s ${file}) / 2 )) ${file} | ${strataProgram} volume import -H ${daemon.host} - v4`;
     await assert.rejects(succeed("bash", ["-c", cut]), /broken|EOF/);
     assert.deepEqual(await names(), ["v1", "v2", "v3"]);
     await daemon.ok(["volume", "rm", "v1", "v2", "v3"]);
@@ -196,7 +184,7 @@ describe("strata volume", { skip }, () => {
     ];
     for (const [index, args] of verbs.entries())
       for (const wait of [250, 700]) {
-        const child = spawn(strata, ["volume", ...args, "-H", daemon.host], { stdio: "ignore" });
+        const child = spawn(strataProgram, ["volume", ...args, "-H", daemon.host], { stdio: "ignore" });
         await sleep(wait + index * 20);
         await daemon.kill();
         child.kill("SIGKILL");
